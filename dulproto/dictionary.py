@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pydicom.datadict import DicomDictionary
+from pydicom._dicom_dict import DicomDictionary
 
 # One VR for the 34 tags that PS3.6 lets vary ("US or SS"): the first one named.
 VR_OF_TAG: Final[dict[int, str]] = {tag: entry[0][:2] for tag, entry in DicomDictionary.items() if entry[0] != "NONE"}

@@ -60,7 +60,7 @@ class Element(msgspec.Struct, frozen=True, gc=False):
         return () if isinstance(self.value, bytes) else self.value
 
     @property
-    def bytes(self) -> bytes:
+    def raw(self) -> bytes:
         """The value field as bytes; empty for a sequence."""
         return self.value if isinstance(self.value, bytes) else b""
 

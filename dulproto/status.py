@@ -55,7 +55,7 @@ class StatusCategory(Enum):
     FAILURE = "failure"
 
 
-_CATEGORIES = {
+_CATEGORIES: dict[int, StatusCategory] = {
     Status.SUCCESS: StatusCategory.SUCCESS,
     Status.PENDING: StatusCategory.PENDING,
     Status.PENDING_WARNING: StatusCategory.PENDING,
@@ -68,7 +68,7 @@ _CATEGORIES = {
 
 def category(status: int) -> StatusCategory:
     """Classify a status code, PS3.7 Annex C; a code outside every class counts as a failure."""
-    found = _CATEGORIES.get(status)  # type: ignore[call-overload]  # an IntEnum key equals its int
+    found = _CATEGORIES.get(status)
     if found is not None:
         return found
     return StatusCategory.WARNING if status >> 12 == 0xB else StatusCategory.FAILURE

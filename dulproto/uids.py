@@ -27,6 +27,6 @@ IMPLEMENTATION_VERSION_NAME: Final = "DULPROTO_1"
 @cache
 def uid_name(uid: str) -> str:
     """Name a UID as PS3.6 does; an unknown one is its own name."""
-    from pydicom.uid import UID_dictionary  # 30 ms to import, and only people ask for names
+    from pydicom._uid_dict import UID_dictionary  # 30 ms to import, and only people ask for names
 
     return UID_dictionary[uid][0] if uid in UID_dictionary else uid

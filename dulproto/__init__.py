@@ -1,0 +1,1 @@
+"""A DICOM upper layer on asyncio."""
