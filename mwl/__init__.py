@@ -1,0 +1,1 @@
+"""A Modality Worklist provider, PS3.4 Annex K."""
