@@ -78,7 +78,7 @@ class UserIdentity(msgspec.Struct, frozen=True, gc=False):
 
 
 class UserInformation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The user information item with its sub-items, PS3.8 Annex D and PS3.7 Annex D; absent ones are None or empty."""
+    """The user information item, PS3.8 Annex D and PS3.7 Annex D; sub-items that are absent are None or empty."""
 
     maximum_length: int | None = None
     implementation_class_uid: str = ""

@@ -125,7 +125,8 @@ Pdu = AssociateRq | AssociateAc | AssociateRj | PDataTf | ReleaseRq | ReleaseRp 
 
 # --- 01H, 02H A-ASSOCIATE-RQ and -AC -------------------------------------------------------------------------
 
-# 01H/02H | reserved | 3-6 length | 7-8 protocol version | 9-10 reserved | 11-26 called | 27-42 calling | 43-74 reserved
+# 01H/02H | reserved | 3-6 length | 7-8 protocol version | 9-10 reserved | 11-74 titles:
+# 11-26 called AE title | 27-42 calling AE title | 43-74 reserved
 _ASSOCIATE: Final = Struct(">BxIH2x64s")
 
 
@@ -133,14 +134,17 @@ def encode_ae_titles(called: str, calling: str) -> bytes:
     """Encode bytes 11-74 of an A-ASSOCIATE-RQ: two AE titles of 16 bytes and 32 reserved bytes.
 
     Raises:
-        LocalProtocolError: a title is empty, longer than 16 characters, or has characters that PS3.5 6.2 forbids.
+        LocalProtocolError: a title is not an AE title, see `check_ae_title`.
     """
-    for title in (called, calling):
-        if not (
-            title.strip(" ") and len(title) <= 16 and title.isascii() and title.isprintable() and "\\" not in title
-        ):
-            raise LocalProtocolError(f"{title!r} is no AE title: 1 to 16 printable ASCII characters, no backslash")
+    check_ae_title(called)
+    check_ae_title(calling)
     return called.ljust(16).encode() + calling.ljust(16).encode() + bytes(32)
+
+
+def check_ae_title(title: str) -> None:
+    """Raise LocalProtocolError unless this is 1 to 16 printable ASCII characters without backslash, PS3.5 6.2."""
+    if not (title.strip(" ") and len(title) <= 16 and title.isascii() and title.isprintable()) or "\\" in title:
+        raise LocalProtocolError(f"{title!r} is no AE title: 1 to 16 printable ASCII characters, no backslash")
 
 
 def decode_ae_title(raw: bytes) -> str:
@@ -150,12 +154,38 @@ def decode_ae_title(raw: bytes) -> str:
 
 def decode_associate_rq(data: bytes) -> AssociateRq:
     """Decode an A-ASSOCIATE-RQ, PS3.8 Table 9-11; items may come in any order."""
-    version, titles = _decode_associate_header(data, "A-ASSOCIATE-RQ")
+    return AssociateRq(*_decode_associate(data, "A-ASSOCIATE-RQ", PROPOSED_CONTEXT_ITEM, decode_proposed_context))
+
+
+def encode_associate_rq(pdu: AssociateRq) -> bytes:
+    """Encode an A-ASSOCIATE-RQ, PS3.8 Table 9-11, its items ascending."""
+    contexts = [encode_proposed_context(context) for context in pdu.presentation_contexts]
+    return _encode_associate(PduType.ASSOCIATE_RQ, pdu, contexts)
+
+
+def decode_associate_ac(data: bytes) -> AssociateAc:
+    """Decode an A-ASSOCIATE-AC, PS3.8 Table 9-17; items may come in any order."""
+    return AssociateAc(*_decode_associate(data, "A-ASSOCIATE-AC", CONTEXT_RESULT_ITEM, decode_context_result))
+
+
+def encode_associate_ac(pdu: AssociateAc) -> bytes:
+    """Encode an A-ASSOCIATE-AC, PS3.8 Table 9-17, its items ascending."""
+    results = [encode_context_result(result) for result in pdu.presentation_contexts]
+    return _encode_associate(PduType.ASSOCIATE_AC, pdu, results)
+
+
+def _decode_associate(
+    data: bytes, field: str, context_item: int, decode_context: Callable[..., Any]
+) -> tuple[Any, ...]:
+    """Decode what the two PDUs share, in the order of their fields."""
+    if len(data) < _ASSOCIATE.size:
+        raise _invalid(f"{len(data)} bytes are too few", field, len(data))
+    _, _, version, titles = _ASSOCIATE.unpack_from(data)
     application_context, user_information = "", UserInformation()
     contexts, unknown = [], []
-    for item_type, start, stop in walk(data, 74, len(data), "A-ASSOCIATE-RQ"):
-        if item_type == PROPOSED_CONTEXT_ITEM:
-            contexts.append(decode_proposed_context(data, start, stop))
+    for item_type, start, stop in walk(data, _ASSOCIATE.size, len(data), field):
+        if item_type == context_item:
+            contexts.append(decode_context(data, start, stop))
         elif item_type == APPLICATION_CONTEXT_ITEM:
             application_context = decode_uid(data[start:stop])
         elif item_type == USER_INFORMATION_ITEM:
@@ -165,52 +195,18 @@ def decode_associate_rq(data: bytes) -> AssociateRq:
     if not application_context:
         raise _invalid("the application context item is missing", "Application-context-item", len(data))
     if not contexts:
-        raise _invalid("no presentation context is proposed", "Presentation-context-item", len(data))
-    return AssociateRq(titles, tuple(contexts), user_information, application_context, version, tuple(unknown))
+        raise _invalid("there is no presentation context item", "Presentation-context-item", len(data))
+    return titles, tuple(contexts), user_information, application_context, version, tuple(unknown)
 
 
-def encode_associate_rq(pdu: AssociateRq) -> bytes:
-    """Encode an A-ASSOCIATE-RQ, PS3.8 Table 9-11, its items ascending."""
-    contexts = b"".join([encode_proposed_context(context) for context in pdu.presentation_contexts])
-    return _encode_associate(PduType.ASSOCIATE_RQ, pdu, contexts)
-
-
-def decode_associate_ac(data: bytes) -> AssociateAc:
-    """Decode an A-ASSOCIATE-AC, PS3.8 Table 9-17."""
-    version, titles = _decode_associate_header(data, "A-ASSOCIATE-AC")
-    application_context, user_information = "", UserInformation()
-    results, unknown = [], []
-    for item_type, start, stop in walk(data, 74, len(data), "A-ASSOCIATE-AC"):
-        if item_type == CONTEXT_RESULT_ITEM:
-            results.append(decode_context_result(data, start, stop))
-        elif item_type == APPLICATION_CONTEXT_ITEM:
-            application_context = decode_uid(data[start:stop])
-        elif item_type == USER_INFORMATION_ITEM:
-            user_information = decode_user_information(data, start, stop)
-        else:
-            unknown.append(Item(item_type, data[start:stop]))
-    return AssociateAc(titles, tuple(results), user_information, application_context, version, tuple(unknown))
-
-
-def encode_associate_ac(pdu: AssociateAc) -> bytes:
-    """Encode an A-ASSOCIATE-AC, PS3.8 Table 9-17, its items ascending."""
-    results = b"".join([encode_context_result(result) for result in pdu.presentation_contexts])
-    return _encode_associate(PduType.ASSOCIATE_AC, pdu, results)
-
-
-def _decode_associate_header(data: bytes, field: str) -> tuple[int, bytes]:
-    if len(data) < _ASSOCIATE.size:
-        raise _invalid(f"{len(data)} bytes are too few", field, len(data))
-    _, _, version, titles = _ASSOCIATE.unpack_from(data)
-    return version, titles
-
-
-def _encode_associate(pdu_type: PduType, pdu: AssociateRq | AssociateAc, contexts: bytes) -> bytes:
-    body = (
-        encode_item(APPLICATION_CONTEXT_ITEM, pdu.application_context.encode("latin-1"))
-        + contexts
-        + encode_user_information(pdu.user_information)
-        + b"".join([encode_item(item.item_type, item.content) for item in pdu.unknown])
+def _encode_associate(pdu_type: PduType, pdu: AssociateRq | AssociateAc, contexts: list[bytes]) -> bytes:
+    body = b"".join(
+        [
+            encode_item(APPLICATION_CONTEXT_ITEM, pdu.application_context.encode("latin-1")),
+            *contexts,
+            encode_user_information(pdu.user_information),
+            *[encode_item(item.item_type, item.content) for item in pdu.unknown],
+        ]
     )
     length = _ASSOCIATE.size - PDU_HEADER.size + len(body)
     return _ASSOCIATE.pack(pdu_type, length, pdu.protocol_version, pdu.titles) + body
@@ -236,7 +232,7 @@ def encode_associate_rj(pdu: AssociateRj) -> bytes:
 
 # --- 04H P-DATA-TF -------------------------------------------------------------------------------------------
 
-# PS3.8 Table 9-23:  1-4 item length, counts from the context id | 5 context id | 6 message control header | 7- fragment
+# PS3.8 Table 9-23:  1-4 length from the context id on | 5 context id | 6 message control header | 7- fragment
 PDV_HEADER: Final = Struct(">IBB")
 COMMAND: Final = 1
 LAST: Final = 2
