@@ -34,13 +34,12 @@ class MessageAssembler:
         self._context_id = 0
         self._control = 0
         self._command: CommandSet | None = None  # complete, its data set still to come
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._received: bytes | bytearray = b""
 
     @property
     def in_message(self) -> bool:
         """Whether a message has begun and is not complete."""
-        return bool(self._parts) or self._command is not None
+        return bool(self._received) or self._command is not None
 
     def begin(self, context_id: int, control: int, length: int, offset: int) -> None:
         """Open a PDV whose fragment has `length` bytes; `offset` is its place in the PDU, for errors."""
@@ -58,12 +57,12 @@ class MessageAssembler:
                 raise _unexpected("a command fragment where a data set must follow", offset + 5)
             limit = self.command_limit
         elif self._command is None:
-            if length or self._parts:
+            if length or self._received:
                 raise _unexpected("a data set fragment without a command", offset + 5)
             limit = 0  # an empty PDV behind a message without data set: some peers send one
         else:
             limit = self.data_set_limit
-        if self._size + length > limit:
+        if len(self._received) + length > limit:
             raise RemoteProtocolError(
                 f"more than {limit} bytes of {'command' if control & COMMAND else 'data set'}",
                 AbortReason.INVALID_PDU_PARAMETER_VALUE,
@@ -74,9 +73,12 @@ class MessageAssembler:
 
     def add(self, piece: bytes) -> None:
         """Take a piece of the fragment that `begin` opened."""
-        if piece:
-            self._parts.append(piece)
-            self._size += len(piece)
+        if not self._received:
+            self._received = piece  # most messages come in one piece, and are not copied
+        elif isinstance(self._received, bytearray):
+            self._received += piece
+        else:
+            self._received = bytearray(self._received) + piece
 
     def end(self) -> Message | None:
         """Close the PDV; return the message if it is complete now."""
@@ -94,8 +96,7 @@ class MessageAssembler:
         return Message(self._context_id, command_of_data, self._take())
 
     def _take(self) -> bytes:
-        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        self._parts, self._size = [], 0
+        data, self._received = bytes(self._received), b""
         return data
 
 

@@ -1,0 +1,307 @@
+"""The acceptor's side of a connection: negotiates the association, serves its requests, paces the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from .acse import Requestor, negotiate
+from .assembler import Message
+from .association import Association
+from .dimse import CommandField, ResponseTemplate
+from .errors import LocalProtocolError
+from .events import Aborted, Associate, AssociationEvent, Release
+from .fsm import State
+from .pdu import AssociateAc, AssociateRj
+from .service import Operation, handler_for, is_request, refuse_duplicate
+from .status import Status
+from .transport import Connection
+
+if TYPE_CHECKING:
+    from .server import Server
+
+logger = logging.getLogger("dulproto")
+
+TURN_BYTES: Final = 64 << 10  # of one answer in one turn of the loop, so that others are served in between
+QUEUED_MESSAGES: Final = 16  # requests that wait behind the one being served, before reading stops
+QUEUED_BYTES: Final = 1 << 20
+
+
+class Acceptor(Connection):
+    """An association we accept; its requests are served one after the other, PS3.7 D.3.3.3."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(Association(is_requestor=False, limits=server.limits), server.loop)
+        self.server = server
+        self.called_ae_title = ""
+        self.calling_ae_title = ""
+        self.requestor = Requestor()
+        self.operation: Operation | None = None  # the one being served
+        self.operations = 0
+        self._established = False
+        self._responses: Iterator[bytes] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._queue: list[Operation] = []
+        self._reading = True
+        self._templates: dict[tuple[int, int], ResponseTemplate] = {}
+        self._stalled_since: float | None = None
+        self._resumed: asyncio.Event | None = None
+
+    # --- the association ---------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection into the server's care."""
+        self.server.connections.add(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Leave the server's care."""
+        super().connection_lost(exc)
+        self._end("the connection was closed")
+        self.server.connections.discard(self)
+        self.server.changed.set()
+
+    def handle(self, event: AssociationEvent) -> None:
+        """Act on an event of the association."""
+        if isinstance(event, Message):
+            self._receive(event)
+        elif isinstance(event, Associate):
+            self._negotiate(event)
+        elif isinstance(event, Release):
+            self._end("released")
+            if self.association.state is not State.IDLE:
+                self.association.respond_release(self.loop.time())
+        elif isinstance(event, Aborted):
+            if self.association.error is None:
+                # Devices abort, or just close, where they should release: a normal end.
+                self._end(event.text)
+            elif self._established:
+                self._end(event.text, logging.WARNING)
+            else:
+                logger.info("%s aborted: %s", self.peer, event.text)
+
+    def _negotiate(self, event: Associate) -> None:
+        if self.association.state is not State.AWAIT_LOCAL_ASSOCIATE_RESPONSE:
+            return  # the same read brought what ended it
+        server, now = self.server, self.loop.time()
+        called, calling = event.rq.called_ae_title, event.rq.calling_ae_title
+        self.requestor = Requestor(self.peer, server.associations[called], server.congested)
+        decision = negotiate(event.rq, server.policies, self.requestor)
+        if isinstance(decision.pdu, AssociateAc):
+            self.association.accept(decision.pdu, now)
+            self.called_ae_title, self.calling_ae_title = called, calling
+            server.associations[called] += 1
+            self._established = True
+            return
+        logger.warning("%s %s -> %s refused: %s", self.peer, calling, called, decision.reason)
+        if isinstance(decision.pdu, AssociateRj):
+            self.association.reject(decision.pdu, now)
+        else:
+            self.association.abort(now)
+
+    def _end(self, how: str, level: int = logging.INFO) -> None:
+        """End what runs and give the place back, which is taken until the association ends, not its socket."""
+        self._stop_responses()
+        self.operation = None
+        self._queue.clear()
+        if not self._established:
+            return
+        self._established = False
+        self.server.associations[self.called_ae_title] -= 1
+        self.server.changed.set()
+        titles = f"{self.calling_ae_title} -> {self.called_ae_title}"
+        logger.log(level, "%s %s ended: %s, %d operations", self.peer, titles, how, self.operations)
+
+    # --- requests ----------------------------------------------------------------------------------------
+
+    def _receive(self, message: Message) -> None:
+        command = message.command
+        if command.command_field == CommandField.C_CANCEL_RQ:
+            self._cancel(command.message_id_being_responded_to)
+            return
+        if not is_request(command.command_field):
+            logger.info("%s sent a response to nothing, %04XH: ignored", self.peer, command.command_field)
+            return
+        operation = self._operation(message)
+        if self.operation is None:
+            self._start(operation)
+        elif any(operation.message_id == other.message_id for other in (self.operation, *self._queue)):
+            self._send(b"".join(refuse_duplicate(operation)))
+        else:
+            self._queue.append(operation)
+            queued = sum(len(other.message.data) for other in self._queue)
+            if len(self._queue) >= QUEUED_MESSAGES or queued >= QUEUED_BYTES:
+                self._set_reading(False)
+
+    def _operation(self, message: Message) -> Operation:
+        context = self.association.contexts[message.context_id]
+        key = context.context_id, message.command.command_field
+        template = self._templates.get(key)
+        if template is None:
+            template = ResponseTemplate(*key, context.abstract_syntax, self.association.maximum_length)
+            self._templates[key] = template
+        return Operation(
+            message,
+            context,
+            template,
+            called_ae_title=self.called_ae_title,
+            calling_ae_title=self.calling_ae_title,
+            requestor=self.requestor,
+        )
+
+    def _start(self, operation: Operation) -> None:
+        self.operation = operation
+        self.operations += 1
+        try:
+            responses = handler_for(operation, self.server.services)(operation)
+        except Exception as error:
+            self._fail(operation, error)
+            return
+        if isinstance(responses, AsyncIterable):
+            self._task = self.loop.create_task(self._serve_async(operation, responses))
+        else:
+            self._responses = iter(responses)
+            self._advance()
+
+    def _advance(self) -> None:
+        """Send responses until the operation ends, the transport is full, or this turn's share is used up."""
+        operation, responses = self.operation, self._responses
+        if operation is None or responses is None:
+            return
+        sent = 0
+        while self.writable and sent < TURN_BYTES:
+            try:
+                data = next(responses, None)
+            except Exception as error:
+                self._fail(operation, error)
+                break
+            if data is None:
+                self._finish(operation)
+                break
+            self._send(data)
+            sent += len(data)
+        self.flush()
+        if self.operation is operation and self.writable:
+            self.loop.call_soon(self._advance)
+
+    async def _serve_async(self, operation: Operation, responses: AsyncIterable[bytes]) -> None:
+        try:
+            async for data in responses:
+                self._send(data)
+                self.flush()
+                while not self.writable:
+                    self._resumed = asyncio.Event()
+                    await self._resumed.wait()
+        except Exception as error:
+            self._fail(operation, error)
+        else:
+            self._finish(operation)
+        finally:
+            if hasattr(responses, "aclose"):
+                await responses.aclose()
+        self.flush()
+
+    def _send(self, data: bytes) -> None:
+        if self.association.can_send:
+            self.association.send_p_data(data, self.loop.time())
+
+    def _finish(self, operation: Operation) -> None:
+        """End an operation whose handler is through, with success unless the handler has ended it otherwise."""
+        self._task = None
+        if operation.final_status is None:
+            self._finish_with(operation, Status.SUCCESS)
+        self._next()
+
+    def _fail(self, operation: Operation, error: Exception) -> None:
+        """End an operation whose handler raised."""
+        self._stop_responses()
+        if isinstance(error, LocalProtocolError):
+            self._give_up(error)
+            return
+        logger.error("%s %s: the handler of a request failed", self.peer, self.calling_ae_title, exc_info=error)
+        if operation.final_status is None:
+            self._finish_with(operation, Status.UNABLE_TO_PROCESS)
+        self._next()
+
+    def _finish_with(self, operation: Operation, status: int) -> None:
+        try:
+            self._send(operation.final(status))
+        except LocalProtocolError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: LocalProtocolError) -> None:
+        """Abort: what must be sent cannot be, since the peer's maximum length is too small for any message."""
+        self.association.abort(self.loop.time())
+        self._end(f"aborted, {error}", logging.WARNING)
+
+    def _next(self) -> None:
+        """Begin the next request, by way of the loop: a long queue must not keep other connections waiting."""
+        self.operation = self._responses = None
+        self.server.changed.set()
+        if self._queue:
+            self.operation = self._queue.pop(0)
+            self.loop.call_soon(self._start_queued, self.operation)
+        self._set_reading(True)
+
+    def _start_queued(self, operation: Operation) -> None:
+        if self.operation is operation:
+            self._start(operation)
+            self.flush()
+
+    def _cancel(self, message_id: int | None) -> None:
+        """C-CANCEL-RQ, PS3.7 9.3.2.3; one that names no outstanding operation comes too late, and is no fault."""
+        operation = self.operation
+        if operation is not None and operation.message_id == message_id:
+            self._stop_responses()
+            self._finish_with(operation, Status.CANCEL)
+            self._next()
+            return
+        for queued in self._queue:
+            if queued.message_id == message_id:
+                self._queue.remove(queued)
+                self._finish_with(queued, Status.CANCEL)
+                return
+
+    def _stop_responses(self) -> None:
+        """Close the handler's generator, so that it can let go of what it holds."""
+        responses, self._responses = self._responses, None
+        close: Any = getattr(responses, "close", None)
+        if close is not None:
+            close()
+        task, self._task = self._task, None
+        if task is not None and task is not asyncio.current_task(self.loop):
+            task.cancel()
+
+    # --- flow --------------------------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """Stop producing: the peer reads more slowly than we write."""
+        super().pause_writing()
+        self._stalled_since = self.loop.time()
+
+    def resume_writing(self) -> None:
+        """Go on producing."""
+        super().resume_writing()
+        self._stalled_since = None
+        if self._resumed is not None:
+            self._resumed.set()
+        self._advance()
+
+    def _set_reading(self, reading: bool) -> None:
+        if self.transport is not None and reading is not self._reading:
+            self._reading = reading
+            if reading:
+                self.transport.resume_reading()
+            else:
+                self.transport.pause_reading()
+
+    def check_timers(self, now: float) -> None:
+        """Act on deadlines that have passed, and on a peer that does not read."""
+        if self._stalled_since is not None and now - self._stalled_since > self.server.stalled_seconds:
+            self._end("an answer was left unread", logging.WARNING)
+            self.abort()
+            self.close_transport()
+        else:
+            super().check_timers(now)

@@ -1,0 +1,117 @@
+"""A DICOM server on asyncio: listeners, connections, one timer for all of them, and the end of service."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as ssl_module
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
+
+from .acceptor import Acceptor
+from .acse import DEFAULT_TRANSFER_SYNTAXES, Policy
+from .events import Limits
+from .service import Services
+
+STALLED_SECONDS: Final = 60.0  # how long a peer may leave our answer unread
+
+
+class Server:
+    """A DICOM server: its listeners, its connections, what it offers.  Made by `serve`.
+
+    `policies` and `services` may be replaced at any time: associations that are open keep what they negotiated.
+    """
+
+    def __init__(
+        self, policies: Mapping[str, Policy], services: Services, limits: Limits, stalled_seconds: float
+    ) -> None:
+        self.policies = policies
+        self.services = services
+        self.limits = limits
+        self.stalled_seconds = stalled_seconds
+        self.loop = asyncio.get_running_loop()
+        self.connections: set[Acceptor] = set()
+        self.associations: Counter[str] = Counter()  # established, by called AE title
+        self.congested = False  # refuse new associations for now
+        self.changed = asyncio.Event()  # something ended: a connection, an association, an operation
+        self._listener: asyncio.Server | None = None
+        self._tick: asyncio.TimerHandle | None = None
+
+    async def listen(self, host: str | None, port: int, **options: Any) -> None:
+        """Open the listening sockets; `options` go to `loop.create_server`."""
+        self._listener = await self.loop.create_server(lambda: Acceptor(self), host, port, **options)
+        self._check_timers()
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Host and port of each listening socket."""
+        sockets = self._listener.sockets if self._listener is not None else ()
+        return [sock.getsockname()[:2] for sock in sockets]
+
+    def _check_timers(self) -> None:
+        """Look at every connection's deadlines: one timer for all of them, none for each."""
+        now = self.loop.time()
+        for connection in list(self.connections):
+            connection.check_timers(now)
+        shortest = min(
+            filter(None, (self.limits.artim, self.limits.half_pdu, self.limits.idle, self.stalled_seconds))
+        )
+        self._tick = self.loop.call_later(min(1.0, shortest / 4), self._check_timers)
+
+    async def serve_forever(self) -> None:
+        """Serve until cancelled."""
+        await self.loop.create_future()
+
+    async def close(self, drain_seconds: float = 10.0) -> None:
+        """Stop: refuse what is new, let what runs end, and after `drain_seconds` abort what is still open."""
+        self.congested = True
+        if self._listener is not None:
+            self._listener.close()
+        if not await self._all_closed(drain_seconds):
+            for connection in list(self.connections):
+                connection.abort()
+                connection.close_transport()
+            await self._all_closed(1.0)
+        if self._tick is not None:
+            self._tick.cancel()
+
+    async def _all_closed(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                while self.connections:
+                    self.changed.clear()
+                    await self.changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def __aenter__(self) -> Server:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close(0)
+
+
+async def serve(
+    services: Services,
+    *,
+    host: str | None = "127.0.0.1",
+    port: int = 11112,
+    policies: Mapping[str, Policy] | None = None,
+    limits: Limits | None = None,
+    ssl: ssl_module.SSLContext | None = None,
+    reuse_port: bool = False,
+    backlog: int = 1024,
+    stalled_seconds: float = STALLED_SECONDS,
+) -> Server:
+    """Listen for associations and serve them.
+
+    `services` maps abstract syntax and command field to handlers.  `policies` maps called AE titles to what they
+    accept; by default any title is accepted, with every abstract syntax of `services`.  `port` 0 takes a free one,
+    see `Server.addresses`.
+    """
+    if policies is None:
+        policies = {"*": Policy(abstract_syntaxes=dict.fromkeys(services, DEFAULT_TRANSFER_SYNTAXES))}
+    server = Server(policies, services, limits or Limits(), stalled_seconds)
+    await server.listen(host, port, ssl=ssl, reuse_port=reuse_port or None, backlog=backlog)
+    return server
