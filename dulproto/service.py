@@ -23,8 +23,8 @@ from .status import Status
 from .uids import VERIFICATION
 
 Handler = Callable[["Operation"], Iterable[bytes] | AsyncIterable[bytes]]
-Services = Mapping[str, Mapping[int, Handler]]
-"""Handlers by abstract syntax and command field."""
+Services = Mapping[str, Mapping[Any, Handler]]
+"""Handlers by abstract syntax and command field, an int or a `CommandField`."""
 
 MAX_ERROR_COMMENT: Final = 64  # characters of an LO
 

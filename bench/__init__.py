@@ -1,0 +1,1 @@
+"""Measurements of the worklist provider and of the layers below it."""

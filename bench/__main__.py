@@ -1,0 +1,41 @@
+"""`python -m bench NAME`: each measurement is a module with `add_arguments` and `run`, which returns its figures."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import platform
+import sys
+from typing import Any
+
+MEASUREMENTS = {
+    "associations": "memory of an open association, and a query on each of many",
+    "quickack": "time of a query whose command and identifier come in two segments, with and without TCP_QUICKACK",
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--json", metavar="FILE", help="also write the figures to FILE, - for standard output")
+    parser.add_argument("--smoke", action="store_true", help="a short run, to see that it works")
+    names = parser.add_subparsers(dest="name", required=True, metavar="NAME")
+    for name, purpose in MEASUREMENTS.items():
+        importlib.import_module(f"bench.{name}").add_arguments(names.add_parser(name, help=purpose))
+    arguments = parser.parse_args()
+    figures: dict[str, Any] = importlib.import_module(f"bench.{arguments.name}").run(arguments)
+    for key, value in figures.items():
+        print(f"{key.replace('_', ' '):36} {value:,.3f}" if isinstance(value, float) else f"{key:36} {value}")
+    if arguments.json:
+        machine = {"python": platform.python_version(), "machine": platform.machine(), "system": platform.platform()}
+        text = json.dumps({"measurement": arguments.name, **figures, **machine}, indent=1)
+        if arguments.json == "-":
+            print(text)
+        else:
+            with open(arguments.json, "w") as file:
+                file.write(text + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
