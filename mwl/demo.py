@@ -29,7 +29,7 @@ _OWN_LANGUAGES: Final = ("German", "English")  # of the staff, who need no inter
 
 # fmt: off
 _CULTURES: Final = (
-    Culture("Müller Schäfer Weiß Krüger Böhm Jäger", "Rösli Käthe Anna Grete", "Jörg Björn Günther Paul", "de German"),
+    Culture("Müller Schäfer Weiß Krüger Jäger", "Rösli Käthe Anna Grete", "Jörg Björn Günther Paul", "de German"),
     Culture("Adams Baker Carter Dixon Ellis O'Neill", "Alice Emma Grace", "Arthur Henry Oliver", "en English"),
     Culture("Lefèvre Béranger François Noël", "Zoé Hélène Amélie", "André Jérôme Benoît", "fr French"),
     Culture("Núñez García Ibáñez Peña", "Inés Lucía Begoña", "José Ramón Íñigo", "es Spanish"),
@@ -166,9 +166,8 @@ def _entry(random: Random, number: int, start: datetime, station: Station, room:
     code, description, body_part = random.choice(station.procedures)
     procedure_code = Code(code, "99DEMO", description)
     patient = _patient(random, number, station, today)
-    statuses = (
-        _STATUSES_BEFORE if start.date() < today else _STATUSES_TODAY if start.date() == today else ("SCHEDULED",)
-    )
+    day = start.date()
+    statuses = _STATUSES_BEFORE if day < today else _STATUSES_TODAY if day == today else ("SCHEDULED",)
     contrast = "iodine" if "with contrast" in description else "gadolinium" if "and without" in description else ""
     weight = round(random.gauss(76, 14)) if random.random() < 0.7 else None
     return Entry(
@@ -232,7 +231,5 @@ def _patient(random: Random, number: int, station: Station, today: date) -> Pati
         languages=(Code(language, "RFC5646", language_name),),
         allergies=("iodinated contrast",) if random.random() < 0.05 else (),
         medical_alerts=("cardiac pacemaker",) if random.random() < 0.05 else (),
-        special_needs="interpreter"
-        if culture.language not in (_GERMAN, "en English") and random.random() < 0.3
-        else "",
+        special_needs="interpreter" if language_name not in _OWN_LANGUAGES and random.random() < 0.3 else "",
     )
