@@ -33,13 +33,13 @@ class MessageAssembler:
         self.data_set_limit = data_set_limit
         self._context_id = 0
         self._control = 0
-        self._command: CommandSet | None = None  # complete, its data set still to come
+        self.command: CommandSet | None = None  # complete, its data set still to come
         self._received: bytes | bytearray = b""
 
     @property
     def in_message(self) -> bool:
         """Whether a message has begun and is not complete."""
-        return bool(self._received) or self._command is not None
+        return bool(self._received) or self.command is not None
 
     def begin(self, context_id: int, control: int, length: int, offset: int) -> None:
         """Open a PDV whose fragment has `length` bytes; `offset` is its place in the PDU, for errors."""
@@ -53,10 +53,10 @@ class MessageAssembler:
         if self.in_message and context_id != self._context_id:
             raise _unexpected(f"a PDV of context {context_id} inside a message of {self._context_id}", offset + 4)
         if control & COMMAND:
-            if self._command is not None:
+            if self.command is not None:
                 raise _unexpected("a command fragment where a data set must follow", offset + 5)
             limit = self.command_limit
-        elif self._command is None:
+        elif self.command is None:
             if length or self._received:
                 raise _unexpected("a data set fragment without a command", offset + 5)
             limit = 0  # an empty PDV behind a message without data set: some peers send one
@@ -87,10 +87,10 @@ class MessageAssembler:
         if self._control & COMMAND:
             command = decode_command(self._take())
             if command.has_data_set:
-                self._command = command
+                self.command = command
                 return None
             return Message(self._context_id, command)
-        command_of_data, self._command = self._command, None
+        command_of_data, self.command = self.command, None
         if command_of_data is None:
             return None
         return Message(self._context_id, command_of_data, self._take())
