@@ -141,20 +141,13 @@ def sample_entries(count: int, today: date, seed: int = 1) -> list[Entry]:
     random = Random(seed)
     wanted = {days: int(count * share) for days, share in _SHARES.items()}
     wanted[_FIRST] = count - sum(wanted[days] for days in _OTHERS)
-    a_day = [station for station in STATIONS for _ in range(_OPEN, _CLOSE, station.minutes)]
-    rooms = 1 + 5 * wanted[_FIRST] // (4 * len(a_day))  # four of five slots are taken at the most
+    day_of_a_room = [(minute, station) for station in STATIONS for minute in range(_OPEN, _CLOSE, station.minutes)]
+    rooms = 1 + 5 * wanted[_FIRST] // (4 * len(day_of_a_room))  # four of five slots are taken at the most
+    day_of_all = [(minute, station, room) for minute, station in day_of_a_room for room in range(1, rooms + 1)]
     slots = [
         (datetime.combine(today + timedelta(days), time(minute // 60, minute % 60)), station, room)
         for days, number in wanted.items()
-        for minute, station, room in random.sample(
-            [
-                (minute, station, room)
-                for station in STATIONS
-                for room in range(1, rooms + 1)
-                for minute in range(_OPEN, _CLOSE, station.minutes)
-            ],
-            number,
-        )
+        for minute, station, room in random.sample(day_of_all, number)
     ]
     slots.sort(key=lambda slot: (slot[0], slot[1].title, slot[2]))
     return [
