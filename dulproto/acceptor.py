@@ -11,7 +11,7 @@ from .acse import Requestor, negotiate
 from .assembler import Message
 from .association import Association
 from .dimse import CommandField, ResponseTemplate
-from .errors import LocalProtocolError
+from .errors import ElementLimitError, LocalProtocolError
 from .events import Aborted, Associate, AssociationEvent, Release
 from .fsm import State
 from .pdu import AssociateAc, AssociateRj
@@ -41,6 +41,7 @@ class Acceptor(Connection):
         self.operation: Operation | None = None  # the one being served
         self.operations = 0
         self._established = False
+        self._ae = ""  # the policy that the association counts for
         self._responses: Iterator[bytes] | None = None
         self._task: asyncio.Task[None] | None = None
         self._queue: list[Operation] = []
@@ -87,12 +88,13 @@ class Acceptor(Connection):
             return  # the same read brought what ended it
         server, now = self.server, self.loop.time()
         called, calling = event.rq.called_ae_title, event.rq.calling_ae_title
-        self.requestor = Requestor(self.peer, server.associations[called], server.congested)
+        self.requestor = Requestor(self.peer, server.associations, server.congested)
         decision = negotiate(event.rq, server.policies, self.requestor)
         if isinstance(decision.pdu, AssociateAc):
             self.association.accept(decision.pdu, now)
             self.called_ae_title, self.calling_ae_title = called, calling
-            server.associations[called] += 1
+            self._ae = decision.ae
+            server.associations[self._ae] += 1
             self._established = True
             return
         logger.warning("%s %s -> %s refused: %s", self.peer, calling, called, decision.reason)
@@ -109,7 +111,7 @@ class Acceptor(Connection):
         if not self._established:
             return
         self._established = False
-        self.server.associations[self.called_ae_title] -= 1
+        self.server.associations[self._ae] -= 1
         self.server.changed.set()
         titles = f"{self.calling_ae_title} -> {self.called_ae_title}"
         logger.log(level, "%s %s ended: %s, %d operations", self.peer, titles, how, self.operations)
@@ -219,6 +221,10 @@ class Acceptor(Connection):
         self._stop_responses()
         if isinstance(error, LocalProtocolError):
             self._give_up(error)
+            return
+        if isinstance(error, ElementLimitError):
+            for event in self.association.refuse_data(str(error), self.loop.time()):
+                self.handle(event)
             return
         logger.error("%s %s: the handler of a request failed", self.peer, self.calling_ae_title, exc_info=error)
         if operation.final_status is None:

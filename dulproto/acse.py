@@ -49,11 +49,11 @@ class PresentationContext(msgspec.Struct, frozen=True, gc=False):
     transfer_syntax: str
 
 
-class Requestor(msgspec.Struct, frozen=True, gc=False):
+class Requestor(msgspec.Struct, frozen=True):
     """Who asks, and what is true of this acceptor at that moment."""
 
     host: str = ""
-    associations: int = 0  # open with the called AE, without this one
+    associations: Mapping[str, int] = {}  # how many are open already, by the keys of the policies
     congested: bool = False  # shutting down, or out of resources
 
 
@@ -61,13 +61,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """What one AE accepts.
 
     `abstract_syntaxes` maps each supported abstract syntax to its transfer syntaxes, best first; that order
-    decides, the same for every context, unless `requestor_order` is set.  `check_requestor(host, calling title)`
-    returns None, or why this requestor is not known.  `check_identity` gets the user identity of the request, or
-    None, and returns the server response (b"" where there is none to give), or None to refuse.
+    decides, the same for every context, unless `requestor_order` is set.  `refused` names the abstract syntaxes
+    that a calling AE title may not use.  `check_requestor(host, calling title)` returns None, or why this requestor
+    is not known.  `check_identity` gets the user identity of the request, or None, and returns the server response
+    (b"" where there is none to give), or None to refuse.
     """
 
     abstract_syntaxes: Mapping[str, tuple[str, ...]]
     requestor_order: bool = False
+    refused: Mapping[str, frozenset[str]] = {}
+    ignore_case: bool = False  # of the called AE title
     calling_ae_titles: frozenset[str] | None = None
     check_requestor: Callable[[str, str], str | None] | None = None
     check_identity: Callable[[UserIdentity | None], bytes | None] | None = None
@@ -100,12 +103,12 @@ class ContextDecision(msgspec.Struct, frozen=True, gc=False):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """The answer to an association request, and why.  `policy` is the one applied, None if no AE matched."""
+    """The answer to an association request, and why.  `ae` is the key of the policy applied, "" if there is none."""
 
     pdu: AssociateAc | AssociateRj | Abort
     checks: tuple[Check, ...]
     contexts: tuple[ContextDecision, ...] = ()
-    policy: Policy | None = None
+    ae: str = ""
 
     @property
     def reason(self) -> str:
@@ -128,14 +131,15 @@ def negotiate(rq: AssociateRq, policies: Mapping[str, Policy], requestor: Reques
     Checks that refuse for good come before those that refuse for now, so that a wrong configuration is never
     answered with "try later".
     """
-    policy = policies.get(rq.called_ae_title) or (policies.get("*") if rq.called_ae_title else None)
+    ae = _find_ae(rq.called_ae_title, policies)
+    policy = policies.get(ae)
     checks: list[Check] = []
     try:
-        response = _check_all(rq, policy, requestor, checks)
+        response = _check_all(rq, policy, requestor, requestor.associations.get(ae, 0), checks)
         assert policy is not None  # _check_all refuses a request without one
         contexts = _decide_contexts(rq, policy, checks)
     except _Refused as refused:
-        return Decision(refused.pdu, tuple(checks), policy=policy)
+        return Decision(refused.pdu, tuple(checks), ae=ae)
     offered = rq.user_information.maximum_length
     ac = AssociateAc(
         titles=rq.titles,
@@ -149,7 +153,16 @@ def negotiate(rq: AssociateRq, policies: Mapping[str, Policy], requestor: Reques
             user_identity_response=response,
         ),
     )
-    return Decision(ac, tuple(checks), tuple(contexts), policy)
+    return Decision(ac, tuple(checks), tuple(contexts), ae)
+
+
+def _find_ae(called: str, policies: Mapping[str, Policy]) -> str:
+    """Find the key of the policy for a called AE title, "" if there is none, R-010."""
+    if not called or called in policies:
+        return called
+    folded = called.casefold()
+    same = [title for title, policy in policies.items() if policy.ignore_case and title.casefold() == folded]
+    return same[0] if same else "*" if "*" in policies else ""
 
 
 def _check_all(rq: AssociateRq, policy: Policy | None, requestor: Requestor, checks: list[Check]) -> bytes | None:
@@ -186,12 +199,13 @@ def _check_all(rq: AssociateRq, policy: Policy | None, requestor: Requestor, che
             response = None
     check("congestion", not requestor.congested, "refusing" if requestor.congested else "none", _CONGESTION)
     limit = policy.max_associations
-    detail = f"{requestor.associations} of {limit or 'any number of'} associations open"
-    check("associations", not limit or requestor.associations < limit, detail, _LOCAL_LIMIT)
+    detail = f"{associations} of {limit or 'any number of'} associations open"
+    check("associations", not limit or associations < limit, detail, _LOCAL_LIMIT)
     return response
 
 
 def _decide_contexts(rq: AssociateRq, policy: Policy, checks: list[Check]) -> list[ContextDecision]:
+    refused = policy.refused.get(rq.calling_ae_title, frozenset())
     seen: set[int] = set()
     decisions = []
     for proposed in rq.presentation_contexts:
@@ -204,14 +218,16 @@ def _decide_contexts(rq: AssociateRq, policy: Policy, checks: list[Check]) -> li
         if fault:
             checks.append(Check("presentation contexts", False, fault))
             raise _Refused(Abort(AbortSource.SERVICE_USER))
-        decisions.append(_decide_context(proposed, policy, duplicate=context_id in seen))
+        decisions.append(_decide_context(proposed, policy, refused, duplicate=context_id in seen))
         seen.add(context_id)
     accepted = sum(decision.result == ACCEPTANCE for decision in decisions)
     checks.append(Check("presentation contexts", True, f"{accepted} of {len(decisions)} accepted"))
     return decisions
 
 
-def _decide_context(proposed: ProposedContext, policy: Policy, *, duplicate: bool) -> ContextDecision:
+def _decide_context(
+    proposed: ProposedContext, policy: Policy, refused: frozenset[str], *, duplicate: bool
+) -> ContextDecision:
     """Decide on one context, PS3.8 Table 9-18; every one that can be accepted is, however often it is proposed."""
     offered = proposed.transfer_syntaxes
     # A refused context carries a transfer syntax too: it means nothing, but some parsers need one.
@@ -222,7 +238,7 @@ def _decide_context(proposed: ProposedContext, policy: Policy, *, duplicate: boo
     if supported is None:
         name = uid_name(proposed.abstract_syntax) or "(missing)"
         return ContextDecision(proposed, ABSTRACT_SYNTAX_NOT_SUPPORTED, filler, f"{name} is not offered by this AE")
-    if not supported:
+    if proposed.abstract_syntax in refused:
         name = uid_name(proposed.abstract_syntax)
         return ContextDecision(proposed, USER_REJECTION, filler, f"{name} is refused to this requestor")
     first, second = (offered, supported) if policy.requestor_order else (supported, offered)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from .acse import DEFAULT_MAXIMUM_LENGTH, PresentationContext, negotiated_contexts
-from .errors import AbortSource, LocalProtocolError, RemoteProtocolError, abort_text
+from .errors import AbortReason, AbortSource, LocalProtocolError, RemoteProtocolError, abort_text
 from .events import Aborted, Accepted, Associate, AssociationEvent, Limits, Rejected, Release, Released
 from .fsm import NEXT_STATES, TABLE, Action, Event, State
 from .pdu import (
@@ -97,6 +97,13 @@ class Machine:
         self._now = now
         if (self.state, Event.ABORT_REQUEST) in TABLE:
             self._on(Event.ABORT_REQUEST)
+
+    def refuse_data(self, text: str, now: float) -> list[AssociationEvent]:
+        """Abort as the service-provider: P-DATA was well-formed, but what it carried no honest peer sends."""
+        self._now = now
+        reason = AbortReason.INVALID_PDU_PARAMETER_VALUE
+        self._on(Event.INVALID_PDU, RemoteProtocolError(text, reason, field="PDV.message-fragment", offset=0))
+        return self._take_events()
 
     def transport_closed(self) -> list[AssociationEvent]:
         """The transport connection is closed, by whoever."""

@@ -31,7 +31,7 @@ class Server:
         self.stalled_seconds = stalled_seconds
         self.loop = asyncio.get_running_loop()
         self.connections: set[Acceptor] = set()
-        self.associations: Counter[str] = Counter()  # established, by called AE title
+        self.associations: Counter[str] = Counter()  # established, by the keys of `policies`
         self.congested = False  # refuse new associations for now
         self.changed = asyncio.Event()  # something ended: a connection, an association, an operation
         self._listener: asyncio.Server | None = None
