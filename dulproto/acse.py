@@ -165,7 +165,9 @@ def _find_ae(called: str, policies: Mapping[str, Policy]) -> str:
     return same[0] if same else "*" if "*" in policies else ""
 
 
-def _check_all(rq: AssociateRq, policy: Policy | None, requestor: Requestor, checks: list[Check]) -> bytes | None:
+def _check_all(
+    rq: AssociateRq, policy: Policy | None, requestor: Requestor, associations: int, checks: list[Check]
+) -> bytes | None:
     """Run the checks in order; return the user identity response to send, if one was asked for."""
 
     def check(name: str, passed: bool, detail: str, codes: tuple[int, int, int]) -> None:
