@@ -10,7 +10,7 @@ A provider of Verification and of a worklist, to any caller:
 
     ENTRIES: list[DataSet] = [
         {0x00100010: Element(0x00100010, "PN", b"Doe^Jane"), 0x00100020: Element(0x00100020, "LO", b"4711")},
-        {0x00100010: Element(0x00100010, "PN", b"Roe^Richard"), 0x00100020: Element(0x00100020, "LO", b"0815")},
+        {0x00100010: Element(0x00100010, "PN", b"Roe^Rachel"), 0x00100020: Element(0x00100020, "LO", b"0815")},
     ]
 
     def find(operation: Operation) -> Iterator[bytes]:
