@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Final
 
 APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
@@ -24,7 +23,6 @@ IMPLEMENTATION_CLASS_UID: Final = "2.25.337883110331638853911978678592832244417"
 IMPLEMENTATION_VERSION_NAME: Final = "DULPROTO_1"
 
 
-@cache
 def uid_name(uid: str) -> str:
     """Name a UID as PS3.6 does; an unknown one is its own name."""
     from pydicom._uid_dict import UID_dictionary  # 30 ms to import, and only people ask for names
