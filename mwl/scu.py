@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 from io import BytesIO
@@ -13,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 import dulproto
-from dulproto import DataSet, Status, StatusCategory, Timeouts, category
+from dulproto import CommandField, CommandSet, DataSet, Status, StatusCategory, Timeouts, category
 
 __all__ = ["Address", "Answer", "echo", "find", "to_csv", "to_json", "to_table"]
 
@@ -84,16 +83,22 @@ async def echo(association: dulproto.ClientAssociation) -> Answer:
 async def find(
     association: dulproto.ClientAssociation, keys: DataSet, cancel_after: int | None = None
 ) -> AsyncIterator[DataSet | Answer]:
-    """Query, and yield each match, then the answer; `cancel_after` so many matches the query is cancelled."""
+    """Query, and yield each match, then the answer; after `cancel_after` matches the query is cancelled."""
+    context = association.context_for(dulproto.MODALITY_WORKLIST_FIND)
+    command = CommandSet(
+        command_field=CommandField.C_FIND_RQ, affected_sop_class_uid=context.abstract_syntax, priority=0
+    )
     count = 0
-    async for status, match in association.c_find(keys):
-        if category(status) is StatusCategory.PENDING and match is not None:
-            yield match
+    async for response in association.request(
+        context, command, dulproto.encode_data_set(keys, context.transfer_syntax)
+    ):
+        if response.command.has_data_set:
+            yield dulproto.decode_data_set(response.data, context.transfer_syntax)
             count += 1
             if count == cancel_after:
                 association.c_cancel()
         else:
-            yield Answer(status)
+            yield Answer(response.command.status or 0, response.command.error_comment or "")
 
 
 # --- what people and programs read ----------------------------------------------------------------------------
@@ -139,13 +144,15 @@ def to_table(matches: Sequence[DataSet]) -> tuple[list[str], list[list[str]]]:
 
 def to_row(match: DataSet) -> list[str]:
     """Give the values of the columns."""
+    from pydicom.multival import MultiValue
+
     dataset = _read(match)
     step = dataset.get("ScheduledProcedureStepSequence") or [None]
     row = []
     for _, path in _COLUMNS:
         source = step[0] if path.startswith("SPS/") else dataset
         value = source.get(path.removeprefix("SPS/"), "") if source is not None else ""
-        row.append("\\".join(map(str, value)) if isinstance(value, list) else str(value or ""))
+        row.append("\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value or ""))
     return row
 
 
@@ -157,8 +164,3 @@ def _read(match: DataSet) -> Any:
     dataset = read_dataset(BytesIO(data), is_implicit_VR=False, is_little_endian=True)
     dataset.decode()
     return dataset
-
-
-def json_line(match: DataSet) -> str:
-    """Give a match as one line of JSON."""
-    return json.dumps(to_json(match), ensure_ascii=False)
