@@ -12,10 +12,11 @@ from typing import Final
 
 import msgspec
 
-from .errors import AbortReason, RemoteProtocolError
+from .errors import AbortReason, LocalProtocolError, RemoteProtocolError
 
 ITEM_HEADER: Final = Struct(">BxH")
 _UINT16: Final = Struct(">H")
+MAX_CONTENT: Final = 0xFFFF
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
@@ -109,7 +110,9 @@ def walk(data: bytes, pos: int, end: int, field: str) -> Iterator[tuple[int, int
 
 
 def encode_item(item_type: int, content: bytes) -> bytes:
-    """Frame the content of an item."""
+    """Frame the content of an item; raises LocalProtocolError if there is more than its length can say."""
+    if len(content) > MAX_CONTENT:
+        raise LocalProtocolError(f"item {item_type:02X}H cannot hold {len(content)} bytes")
     return ITEM_HEADER.pack(item_type, len(content)) + content
 
 
@@ -134,6 +137,8 @@ def _counted(data: bytes, pos: int, end: int, field: str) -> tuple[bytes, int]:
 
 
 def _encode_counted(content: bytes) -> bytes:
+    if len(content) > MAX_CONTENT:
+        raise LocalProtocolError(f"a field of an item cannot hold {len(content)} bytes")
     return _UINT16.pack(len(content)) + content
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import strategies as st
@@ -222,7 +223,7 @@ data_sets: st.SearchStrategy[DataSet] = st.recursive(
 def split(stream: bytes, cuts: list[int]) -> list[bytes]:
     """Cut a stream at some places; a place that is not in it cuts nothing."""
     places = [0, *sorted({cut for cut in cuts if 0 < cut < len(stream)}), len(stream)]
-    return [stream[start:stop] for start, stop in zip(places, places[1:], strict=False)]
+    return [stream[start:stop] for start, stop in pairwise(places)]
 
 
 cuts = st.lists(st.integers(0, 600), max_size=12)
