@@ -248,7 +248,7 @@ def decode_p_data_tf(data: bytes) -> PDataTf:
     """Decode a whole P-DATA-TF, PS3.8 Table 9-22; an `Association` reads PDVs as they come instead."""
     pdvs = []
     pos, end = PDU_HEADER.size, len(data)
-    while pos < end:
+    while pos < end or not pdvs:  # there must be one at least
         if end - pos < PDV_HEADER.size:
             raise _invalid(f"{end - pos} bytes are too few for a PDV", "P-DATA-TF", pos)
         length, context_id, control = PDV_HEADER.unpack_from(data, pos)
