@@ -16,15 +16,17 @@ from datetime import date, datetime
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import apsw
 import msgspec
 
 from .item import Entry
+from .schema import StoreError, open_file
 
 __all__ = [
     "Change",
+    "Decide",
     "Forget",
     "KeyConflict",
     "Logged",
@@ -35,41 +37,12 @@ __all__ = [
     "StoreError",
     "StoreReader",
 ]
-__all__ += ["StoreWriteError", "Update"]
+__all__ += ["StoreWriteError", "Update", "entries_having", "entries_of_study", "identifiers"]
 
 Key = tuple[str, str]
+T = TypeVar("T")
 
-_APPLICATION_ID: Final = 0x4D574C53  # "MWLS", in the header of the file
-_BUSY_MILLISECONDS: Final = 10_000
 _GROUP: Final = 256  # commits that share one transaction, and so one fsync
-
-# The newest version is the number of scripts.  A script is never changed once it is released: add another one.
-#
-# Every state that an entry ever had is a row of the log; `entry` tells which one is in force.  A body is the JSON of
-# an `Entry`, and NULL for a removal: 15 % larger and slower than msgpack, but any SQLite tool can look into it.
-_MIGRATIONS: Final = (
-    """
-    CREATE TABLE log (
-        revision INTEGER PRIMARY KEY AUTOINCREMENT,
-        at REAL NOT NULL,
-        study_uid TEXT NOT NULL,
-        step_id TEXT NOT NULL,
-        origin TEXT NOT NULL,
-        body TEXT
-    ) STRICT;
-    CREATE INDEX log_key ON log (study_uid, step_id);
-    CREATE TABLE entry (
-        study_uid TEXT NOT NULL,
-        step_id TEXT NOT NULL,
-        revision INTEGER NOT NULL REFERENCES log,
-        PRIMARY KEY (study_uid, step_id)
-    ) STRICT, WITHOUT ROWID;
-    """,
-)
-
-
-class StoreError(Exception):
-    """A store cannot be opened or used; says what to do."""
 
 
 class StoreWriteError(StoreError):
@@ -85,10 +58,14 @@ class NoSuchEntry(StoreWriteError):
 
 
 class Put(msgspec.Struct, frozen=True):
-    """Keep an entry, in place of the one with the same key if `replace` allows it."""
+    """Keep an entry, in place of the one with the same key if `replace` allows it.
+
+    `lineage` is what is known of where its values came from, as JSON.
+    """
 
     entry: Entry
     replace: bool = True
+    lineage: str = ""
 
 
 class Remove(msgspec.Struct, frozen=True):
@@ -113,7 +90,17 @@ class Forget(msgspec.Struct, frozen=True):
     before: date
 
 
-Change = Put | Update | Remove | Forget
+class Decide(msgspec.Struct, frozen=True):
+    """Change what a function says that is called at the time of the commit, in the writer's thread.
+
+    It sees all that was committed before, and may read and write tables of its own through the connection; it may
+    raise StoreWriteError to refuse.
+    """
+
+    function: Callable[[apsw.Connection], Sequence[Put | Remove]]
+
+
+Change = Put | Update | Remove | Forget | Decide
 
 
 class Logged(msgspec.Struct, frozen=True):
@@ -124,6 +111,36 @@ class Logged(msgspec.Struct, frozen=True):
     entry: Entry | None
     at: float
     origin: str
+    lineage: str = ""
+
+
+def identifiers(entry: Entry) -> set[tuple[str, str]]:
+    """Give what finds an entry, besides its key: values of the kinds `patient`, `accession`, `filler`, `placer`."""
+    request = entry.request
+    found = {("patient", identifier.value) for identifier in entry.patient.identifiers}
+    found |= {("accession", request.accession_number), ("filler", request.filler_order_number)}
+    found.add(("placer", request.placer_order_number))
+    return {(kind, value) for kind, value in found if value}
+
+
+def entries_of_study(connection: apsw.Connection, study_uid: str) -> list[Entry]:
+    """Give the steps of a study, in the order of their ids."""
+    rows = connection.execute(
+        "SELECT body FROM entry JOIN log USING (revision) WHERE entry.study_uid = ? ORDER BY entry.step_id",
+        (study_uid,),
+    )
+    return [_decode_entry(body) for (body,) in rows]
+
+
+def entries_having(connection: apsw.Connection, kind: str, value: str) -> list[Entry]:
+    """Give the entries that one of `identifiers` finds, in the order of their keys."""
+    rows = connection.execute(
+        "SELECT body FROM identifier JOIN entry USING (study_uid, step_id) JOIN log USING (revision)"
+        " WHERE kind = ? AND value = ? ORDER BY identifier.study_uid, identifier.step_id",
+        (kind, value),
+    )
+    # A line stays when its entry changes, so that a change need not read what was before.
+    return [entry for (body,) in rows if (kind, value) in identifiers(entry := _decode_entry(body))]
 
 
 _encode_entry = msgspec.json.Encoder().encode
@@ -135,7 +152,7 @@ class StoreReader:
 
     def __init__(self, path: Path | str) -> None:
         self._path = Path(path)
-        self._connection = _open(self._path, create=False)
+        self._connection = open_file(self._path, create=False)
         self._connection.pragma("query_only", True)
 
     def load(self) -> tuple[int, Iterator[Entry]]:
@@ -150,7 +167,8 @@ class StoreReader:
     def follow(self, after_revision: int) -> list[Logged]:
         """Give the changes since a revision, in the order of their commits."""
         rows = self._connection.execute(
-            "SELECT revision, study_uid, step_id, body, at, origin FROM log WHERE revision > ? ORDER BY revision",
+            "SELECT revision, study_uid, step_id, body, at, origin, lineage FROM log"
+            " WHERE revision > ? ORDER BY revision",
             (after_revision,),
         )
         return [_decode_logged(row) for row in rows]
@@ -158,7 +176,7 @@ class StoreReader:
     def history(self, key: Key) -> list[Logged]:
         """Give all that an entry ever was, oldest first."""
         rows = self._connection.execute(
-            "SELECT revision, study_uid, step_id, body, at, origin FROM log"
+            "SELECT revision, study_uid, step_id, body, at, origin, lineage FROM log"
             " WHERE study_uid = ? AND step_id = ? ORDER BY revision",
             key,
         )
@@ -167,6 +185,10 @@ class StoreReader:
     def get(self, key: Key) -> Entry | None:
         """Give one entry."""
         return _current(self._connection, key)
+
+    def read(self, function: Callable[[apsw.Connection], T]) -> T:
+        """Call a function with the connection, as `Decide` does within a commit."""
+        return function(self._connection)
 
     def revision(self) -> int:
         """Give the number of the last change; 0 in a new store."""
@@ -190,7 +212,7 @@ class StoreReader:
             raise StoreError(f"{target} exists already: name another file")
         try:
             unfinished.unlink(missing_ok=True)
-            with contextlib.closing(_open(self._path, create=False)) as connection:
+            with contextlib.closing(open_file(self._path, create=False)) as connection:
                 connection.execute("VACUUM INTO ?", (str(unfinished),))
             with unfinished.open("rb+") as file:
                 os.fsync(file.fileno())
@@ -212,12 +234,20 @@ class Store(StoreReader):
         Raises:
             StoreError: the file is no store, or of a newer version.
         """
-        writer = _open(Path(path), create=True)
+        writer = open_file(Path(path), create=True)
         super().__init__(path)
         self._queue: SimpleQueue[_Commit | None] = SimpleQueue()
         self._closed = False
         self._thread = Thread(target=_write, args=(writer, self._queue), name="store", daemon=True)
         self._thread.start()
+
+    def submit(self, changes: Sequence[Change], origin: str = "") -> Future[int]:
+        """Hand in a commit, and go on: the future ends when it is on disk."""
+        if self._closed:
+            raise StoreWriteError("the store is closed")
+        commit = _Commit(changes, origin, Future())
+        self._queue.put(commit)
+        return commit.done
 
     async def commit(self, changes: Sequence[Change], origin: str = "") -> int:
         """Put changes on disk, all of them or none; returns the revision of the last one.
@@ -225,18 +255,11 @@ class Store(StoreReader):
         Raises:
             StoreWriteError: nothing was kept.
         """
-        return await asyncio.wrap_future(self._submit(changes, origin))
+        return await asyncio.wrap_future(self.submit(changes, origin))
 
     def commit_now(self, changes: Sequence[Change], origin: str = "") -> int:
         """As `commit`, for callers without an event loop."""
-        return self._submit(changes, origin).result()
-
-    def _submit(self, changes: Sequence[Change], origin: str) -> Future[int]:
-        if self._closed:
-            raise StoreWriteError("the store is closed")
-        commit = _Commit(changes, origin, Future())
-        self._queue.put(commit)
-        return commit.done
+        return self.submit(changes, origin).result()
 
     def close(self) -> None:
         """Finish the commits under way, then close the file."""
@@ -305,7 +328,7 @@ def _put(connection: apsw.Connection, change: Put, origin: str) -> None:
         raise StoreWriteError("an entry without Study Instance UID or Scheduled Procedure Step ID cannot be kept")
     if not change.replace and _current(connection, key):
         raise KeyConflict(f"there is an entry {key[0]} {key[1]} already")
-    _log(connection, key, change.entry, origin)
+    _log(connection, key, change.entry, origin, change.lineage)
 
 
 def _update(connection: apsw.Connection, change: Update, origin: str) -> None:
@@ -327,6 +350,15 @@ def _forget(connection: apsw.Connection, change: Forget, origin: str) -> None:
         _log(connection, (str(study_uid), str(step_id)), None, origin)
     midnight = datetime.combine(change.before, datetime.min.time()).timestamp()
     connection.execute("DELETE FROM log WHERE at < ? AND revision NOT IN (SELECT revision FROM entry)", (midnight,))
+    connection.execute(
+        "DELETE FROM identifier WHERE NOT EXISTS (SELECT 1 FROM entry"
+        " WHERE entry.study_uid = identifier.study_uid AND entry.step_id = identifier.step_id)"
+    )
+
+
+def _decide(connection: apsw.Connection, change: Decide, origin: str) -> None:
+    for decided in change.function(connection):
+        _APPLY[type(decided)](connection, decided, origin)
 
 
 _APPLY: Final[dict[type[Any], Callable[[apsw.Connection, Any, str], None]]] = {
@@ -334,19 +366,24 @@ _APPLY: Final[dict[type[Any], Callable[[apsw.Connection, Any, str], None]]] = {
     Update: _update,
     Remove: _remove,
     Forget: _forget,
+    Decide: _decide,
 }
 
 
-def _log(connection: apsw.Connection, key: Key, entry: Entry | None, origin: str) -> None:
+def _log(connection: apsw.Connection, key: Key, entry: Entry | None, origin: str, lineage: str = "") -> None:
     body = None if entry is None else _encode_entry(entry).decode()
     connection.execute(
-        "INSERT INTO log (at, study_uid, step_id, origin, body) VALUES (?, ?, ?, ?, ?)",
-        (time.time(), *key, origin, body),
+        "INSERT INTO log (at, study_uid, step_id, origin, body, lineage) VALUES (?, ?, ?, ?, ?, ?)",
+        (time.time(), *key, origin, body, lineage),
     )
-    if body is None:
+    if entry is None:
         connection.execute("DELETE FROM entry WHERE study_uid = ? AND step_id = ?", key)
     else:
         connection.execute("REPLACE INTO entry VALUES (?, ?, last_insert_rowid())", key)
+        connection.executemany(
+            "INSERT OR IGNORE INTO identifier VALUES (?, ?, ?, ?)",
+            [(kind, value, *key) for kind, value in identifiers(entry)],
+        )
 
 
 def _existing(connection: apsw.Connection, key: Key) -> Entry:
@@ -356,52 +393,7 @@ def _existing(connection: apsw.Connection, key: Key) -> Entry:
     return entry
 
 
-# --- the file -----------------------------------------------------------------------------------------------------
-
-
-def _open(path: Path, *, create: bool) -> apsw.Connection:
-    """Open a store's file, check that it is one, and bring its schema up to date if it may be written."""
-    try:
-        flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
-        connection = apsw.Connection(str(path), flags=flags)
-        connection.set_busy_timeout(_BUSY_MILLISECONDS)
-        version = _check_version(connection, path)
-        if create:
-            connection.pragma("journal_mode", "wal")
-            connection.pragma("synchronous", "full")
-            if version < len(_MIGRATIONS):
-                _migrate(connection)
-    except apsw.CantOpenError as exc:
-        raise StoreError(f"{path} cannot be opened: {'is its folder there?' if create else 'no such file'}") from exc
-    except apsw.NotADBError as exc:
-        raise StoreError(f"{path} is not a worklist store") from exc
-    except apsw.Error as exc:
-        raise StoreError(f"{path} cannot be opened: {exc}") from exc
-    return connection
-
-
-def _check_version(connection: apsw.Connection, path: Path) -> int:
-    version = int(connection.pragma("user_version"))
-    is_empty = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
-    if connection.pragma("application_id") != _APPLICATION_ID and (version or not is_empty):
-        raise StoreError(f"{path} is not a worklist store")
-    if version > len(_MIGRATIONS):
-        raise StoreError(
-            f"{path} was written by a newer mwl (schema {version}, this one knows {len(_MIGRATIONS)}):"
-            " install that version, or restore a backup made before the upgrade"
-        )
-    return version
-
-
-def _migrate(connection: apsw.Connection) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    with connection:
-        # Read again: another process may have been faster.
-        for script in _MIGRATIONS[int(connection.pragma("user_version")) :]:
-            connection.execute(script)
-        connection.pragma("user_version", len(_MIGRATIONS))
-        connection.pragma("application_id", _APPLICATION_ID)
-    connection.execute("COMMIT")
+# --- read -----------------------------------------------------------------------------------------------------------
 
 
 def _last_revision(connection: apsw.Connection) -> int:
@@ -417,5 +409,5 @@ def _current(connection: apsw.Connection, key: Key) -> Entry | None:
 
 
 def _decode_logged(row: tuple[Any, ...]) -> Logged:
-    revision, study_uid, step_id, body, at, origin = row
-    return Logged(revision, (study_uid, step_id), None if body is None else _decode_entry(body), at, origin)
+    revision, study_uid, step_id, body, at, origin, lineage = row
+    return Logged(revision, (study_uid, step_id), None if body is None else _decode_entry(body), at, origin, lineage)

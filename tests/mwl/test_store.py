@@ -13,10 +13,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mwl import store as store_module
-from mwl.item import Entry, Patient, PatientIdentifier, RequestedProcedure, ScheduledProcedureStep
+from mwl import schema
+from mwl.item import (
+    Entry,
+    ImagingServiceRequest,
+    Patient,
+    PatientIdentifier,
+    RequestedProcedure,
+    ScheduledProcedureStep,
+)
 from mwl.store import (
     Change,
+    Decide,
     Forget,
     KeyConflict,
     NoSuchEntry,
@@ -27,6 +35,8 @@ from mwl.store import (
     StoreReader,
     StoreWriteError,
     Update,
+    entries_having,
+    entries_of_study,
 )
 
 
@@ -177,7 +187,7 @@ async def test_waiting_commits_share_a_transaction_and_a_refused_one_does_no_har
 
 
 def test_a_closed_store_refuses_commits_and_keeps_those_before(store: Store, path: Path) -> None:
-    waiting = [store._submit([Put(entry(number))], "") for number in range(20)]
+    waiting = [store.submit([Put(entry(number))]) for number in range(20)]
     store.close()
     assert [future.result() for future in waiting] == list(range(1, 21))
     with pytest.raises(StoreWriteError, match="closed"):
@@ -217,6 +227,58 @@ def test_forgetting_removes_entries_of_long_ago_and_keeps_revisions_unique(store
     assert store.commit_now([Put(entry(3))]) == 6
 
 
+# --- found by an identifier, decided at the commit, with a lineage -------------------------------------------------
+
+
+def ordered(number: int, accession: str) -> Entry:
+    one = entry(number)
+    return msgspec.structs.replace(one, request=ImagingServiceRequest(accession_number=accession))
+
+
+def found(store: Store, kind: str, value: str) -> list[Entry]:
+    return store.read(lambda connection: entries_having(connection, kind, value))
+
+
+def test_an_entry_is_found_by_what_it_is_and_not_by_what_it_was(store: Store) -> None:
+    store.commit_now([Put(ordered(1, "A1")), Put(ordered(2, "A1")), Put(ordered(3, "A3"))])
+    assert found(store, "accession", "A1") == [ordered(1, "A1"), ordered(2, "A1")]
+    store.commit_now([Put(ordered(1, "A9")), Remove(key(2))])
+    assert found(store, "accession", "A1") == []
+    assert found(store, "accession", "A9") == found(store, "patient", "1") == [ordered(1, "A9")]
+    store.commit_now([Forget(date(2100, 1, 1))])
+    assert store.read(lambda connection: connection.execute("SELECT count(*) FROM identifier").get) == 0
+
+
+def test_a_study_has_its_steps_in_the_order_of_their_ids(store: Store) -> None:
+    second = msgspec.structs.replace(entry(1), step=ScheduledProcedureStep(step_id="S0"))
+    store.commit_now([Put(entry(1)), Put(second), Put(entry(2))])
+    assert store.read(lambda connection: entries_of_study(connection, "1.2.1")) == [second, entry(1)]
+
+
+async def test_what_is_decided_at_the_commit_sees_the_commits_before_it(store: Store) -> None:
+    def count_up(connection: apsw.Connection) -> list[Put]:
+        return [Put(entry(len(entries_of_study(connection, "1.2.0")), name="new")), Put(entry(0))]
+
+    await asyncio.gather(*(store.commit([Decide(count_up)]) for _ in range(3)))
+    assert [line.key for line in store.follow(0)] == [key(0), key(0), key(1), key(0), key(1), key(0)]
+
+
+def test_what_a_refused_decision_wrote_is_not_kept(store: Store) -> None:
+    def write_and_refuse(connection: apsw.Connection) -> list[Put]:
+        connection.execute("INSERT INTO hl7_tombstone VALUES ('filler', 'F1', 0)")
+        raise StoreWriteError("no")
+
+    with pytest.raises(StoreWriteError, match="no"):
+        store.commit_now([Decide(write_and_refuse)])
+    assert store.read(lambda connection: connection.execute("SELECT count(*) FROM hl7_tombstone").get) == 0
+
+
+def test_the_lineage_of_a_change_stands_in_its_history(store: Store) -> None:
+    store.commit_now([Put(entry(1), lineage='{"from": "OBR-18"}')])
+    store.commit_now([Put(entry(1))])
+    assert [line.lineage for line in store.history(key(1))] == ['{"from": "OBR-18"}', ""]
+
+
 # --- backup, versions, foreign files ------------------------------------------------------------------------------
 
 
@@ -253,13 +315,28 @@ def test_a_store_of_an_older_schema_is_brought_up_to_date(
 ) -> None:
     store.commit_now([Put(entry(1))])
     store.close()
-    newer = (*store_module._MIGRATIONS, "CREATE TABLE later (x INT) STRICT; INSERT INTO later VALUES (1)")
-    monkeypatch.setattr(store_module, "_MIGRATIONS", newer)
+    newer = (*schema.MIGRATIONS, "CREATE TABLE later (x INT) STRICT; INSERT INTO later VALUES (1)")
+    monkeypatch.setattr(schema, "MIGRATIONS", newer)
     upgraded = Store(path)
     assert entries_of(upgraded) == [entry(1)]
-    assert upgraded._connection.pragma("user_version") == 2
+    assert upgraded._connection.pragma("user_version") == len(newer)
     assert upgraded._connection.execute("SELECT x FROM later").get == 1
     upgraded.close()
+
+
+def test_entries_of_the_first_schema_are_found_by_their_identifiers(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
+        old = schema.open_file(path, create=True)
+        body = msgspec.json.encode(ordered(1, "A1")).decode()
+        old.execute("INSERT INTO log (at, study_uid, step_id, origin, body) VALUES (0, ?, ?, '', ?)", (*key(1), body))
+        old.execute("INSERT INTO entry VALUES (?, ?, 1)", key(1))
+        old.close()
+    store = Store(path)
+    assert found(store, "accession", "A1") == found(store, "patient", "1") == [ordered(1, "A1")]
+    store.close()
 
 
 def test_a_file_that_is_no_store_is_refused_and_left_alone(tmp_path: Path) -> None:
