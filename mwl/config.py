@@ -11,10 +11,11 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from dulproto.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, TRANSFER_SYNTAXES
+from dulproto import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, TRANSFER_SYNTAXES
 
 from .attributes import BY_KEYWORD_PATH
 from .checked import decode, suggestion
+from .errors import MwlError
 from .hosts import host_fault, is_loopback
 from .item import STATUSES
 
@@ -40,7 +41,7 @@ _IDENTIFYING: Final = frozenset(
 )
 
 
-class ConfigError(ValueError):
+class ConfigError(MwlError):
     """A configuration cannot be used: carries every fault, each with the path of its key."""
 
     def __init__(self, source: str, faults: list[str]) -> None:
@@ -271,6 +272,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     hl7: Hl7 | None = None
     ae: tuple[Ae, ...] = ()
     remote: tuple[Remote, ...] = ()
+    _given: tuple[frozenset[str], ...] = ()  # by each remote: the keys that stand in the file
     _policies: dict[tuple[str, str], Policy] = {}
 
     def find_ae(self, called: str) -> Ae | None:
@@ -285,6 +287,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         """Look up the rules between one of our AE titles and any caller; one that is unknown gets the AE's own."""
         called, calling = self._fold(called), self._fold(calling)
         return self._policies.get((called, calling)) or self._policies[called, ""]
+
+    def in_force(self) -> dict[str, Any]:
+        """Give the tables of a file that has every default written out; a remote has what it overrides.
+
+        The token is not shown: what this gives is pasted into mails.
+        """
+        tables = {name: _written_out(getattr(self, name)) for name in self.__struct_fields__ if name[0] != "_"}
+        for remote, given in zip(tables["remote"], self._given, strict=True):
+            for name in set(Rules.__struct_fields__) - given:
+                del remote[name]
+        if self.http and self.http.token:
+            tables["http"]["token"] = "(set)"
+        return {name: table for name, table in tables.items() if table}
 
     def _fold(self, title: str) -> str:
         title = title.strip(" ")
@@ -304,7 +319,7 @@ def load(path: Path | str) -> Config:
     try:
         raw = tomllib.loads(path.read_text("utf-8"))
     except OSError as exc:
-        raise ConfigError(str(path), [f"cannot be read: {exc.strerror}"]) from exc
+        raise ConfigError(str(path), [f"cannot be read: {exc.strerror}; -c names another file"]) from exc
     except ValueError as exc:  # of the TOML, or of its UTF-8
         raise ConfigError(str(path), [f"is no TOML: {exc}"]) from exc
     return from_table(raw, base=path.parent, source=str(path))
@@ -321,7 +336,8 @@ def from_table(raw: dict[str, Any], base: Path = Path(), source: str = "configur
     if faults:
         raise ConfigError(source, faults)
     store = msgspec.structs.replace(config.store, path=base / config.store.path)
-    return msgspec.structs.replace(config, store=store, _policies=dict(_policies(config, raw)))
+    given = tuple(frozenset(table) for table in raw.get("remote", ()))
+    return msgspec.structs.replace(config, store=store, _given=given, _policies=dict(_policies(config, given)))
 
 
 def _faults_between_keys(config: Config) -> Iterator[str]:
@@ -337,7 +353,7 @@ def _faults_between_keys(config: Config) -> Iterator[str]:
         yield "store.retain_days: less than store.expire_days, entries would be removed while they are listed"
 
 
-def _policies(config: Config, raw: dict[str, Any]) -> Iterator[tuple[tuple[str, str], Policy]]:
+def _policies(config: Config, given: tuple[frozenset[str], ...]) -> Iterator[tuple[tuple[str, str], Policy]]:
     for ae in config.ae:
         rules = {name: getattr(ae, name) for name in Rules.__struct_fields__}
         ae_filter = ae.filter
@@ -345,8 +361,8 @@ def _policies(config: Config, raw: dict[str, Any]) -> Iterator[tuple[tuple[str, 
             ae_filter = msgspec.structs.replace(ae_filter, status=LISTED_STATUSES)
         called = config._fold(ae.title)
         yield (called, ""), Policy(**rules, ae_filter=ae_filter, remote_filter=Filter(), verification_only=False)
-        for remote, table in zip(config.remote, raw.get("remote", ()), strict=True):
-            overrides = {name: getattr(remote, name) for name in Rules.__struct_fields__ if name in table}
+        for remote, keys in zip(config.remote, given, strict=True):
+            overrides = {name: getattr(remote, name) for name in Rules.__struct_fields__ if name in keys}
             yield (
                 (called, config._fold(remote.title)),
                 Policy(
@@ -356,3 +372,12 @@ def _policies(config: Config, raw: dict[str, Any]) -> Iterator[tuple[tuple[str, 
                     verification_only=remote.verification_only,
                 ),
             )
+
+
+def _written_out(value: Any) -> Any:
+    """Turn tables into plain values, titles first, without what is not set."""
+    if isinstance(value, msgspec.Struct):
+        names = sorted(value.__struct_fields__, key=lambda name: name != "title")
+        fields = {name: getattr(value, name) for name in names}
+        return {name: _written_out(inner) for name, inner in fields.items() if inner is not None}
+    return [_written_out(inner) for inner in value] if isinstance(value, tuple) else value

@@ -14,9 +14,15 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID
 
-from dulproto.elements import DataSet, decode_data_set
-from dulproto.errors import ElementError
-from dulproto.uids import EXPLICIT_LE, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MODALITY_WORKLIST_FIND
+from dulproto import (
+    EXPLICIT_LE,
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    MODALITY_WORKLIST_FIND,
+    DataSet,
+    ElementError,
+    decode_data_set,
+)
 
 from .attributes import CHILDREN
 from .charset import CharacterSet, character_set, decode_text

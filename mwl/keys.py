@@ -16,11 +16,11 @@ from collections.abc import Iterable
 from struct import Struct
 from typing import Final
 
-from dulproto.dictionary import KEYWORD_OF_TAG, TAG_OF_KEYWORD, VR_OF_TAG, tag_text
-from dulproto.elements import DataSet, Element
+from dulproto import KEYWORD_OF_TAG, TAG_OF_KEYWORD, VR_OF_TAG, DataSet, Element, tag_text
 
 from .attributes import ATTRIBUTES, BY_PATH, SPS_SEQUENCE
 from .checked import suggestion
+from .errors import MwlError
 
 __all__ = ["RETURN_KEYS", "KeysError", "decode_keys", "query_keys"]
 
@@ -54,7 +54,7 @@ _NUMBERS: Final = {
 _FRACTIONS: Final = ("FL", "FD")
 
 
-class KeysError(ValueError):
+class KeysError(MwlError):
     """Keys cannot be understood: carries every fault, each with the key it is in."""
 
     def __init__(self, faults: list[str]) -> None:

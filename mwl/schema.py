@@ -7,6 +7,8 @@ from typing import Final
 
 import apsw
 
+from .errors import MwlError
+
 __all__ = ["MIGRATIONS", "StoreError", "open_file"]
 
 _APPLICATION_ID: Final = 0x4D574C53  # "MWLS", in the header of the file
@@ -89,7 +91,7 @@ MIGRATIONS: Final = (
 )
 
 
-class StoreError(Exception):
+class StoreError(MwlError):
     """A store cannot be opened or used; says what to do."""
 
 

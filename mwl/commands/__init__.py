@@ -1,0 +1,1 @@
+"""The commands of `mwl`, a module for each group; see `mwl.cli`."""
