@@ -73,4 +73,5 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from dulproto import __version__
 
-        parser.exit(message=f"mwl {__version__}\n")
+        print(f"mwl {__version__}")
+        parser.exit()
