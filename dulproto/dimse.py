@@ -116,7 +116,7 @@ _INSTANCE, _REQUESTED_INSTANCE = "affected_sop_instance_uid", "requested_sop_ins
 # What each message must carry besides (0000,0000), (0000,0100) and (0000,0800): PS3.7 Tables 9.3-1 to 10.3-12.
 REQUIRED_FIELDS: Final[dict[int, tuple[str, ...]]] = {
     CommandField.C_STORE_RQ: (_AFFECTED, _ID, "priority", _INSTANCE),
-    CommandField.C_STORE_RSP: (_AFFECTED, _ANSWERED, "status", _INSTANCE),
+    CommandField.C_STORE_RSP: (_AFFECTED, _ANSWERED, "status"),
     CommandField.C_GET_RQ: (_AFFECTED, _ID, "priority"),
     CommandField.C_GET_RSP: (_AFFECTED, _ANSWERED, "status"),
     CommandField.C_FIND_RQ: (_AFFECTED, _ID, "priority"),
@@ -228,7 +228,7 @@ class ResponseTemplate:
         self.command_field = command_field | RESPONSE
         self.sop_class_uid = sop_class_uid
         self.maximum_length = maximum_length
-        self._around_id: dict[tuple[int, int], tuple[bytes, bytes] | None] = {}
+        self._around_id: dict[tuple[int, int], tuple[bytes, bytes]] = {}
 
     def pending(self, message_id: int, data: bytes, status: int = Status.PENDING) -> bytes:
         """Encode a response that carries a data set, command first, as P-DATA-TF PDUs."""
@@ -242,22 +242,20 @@ class ResponseTemplate:
         command = msgspec.structs.replace(self._command_set(message_id, status, NO_DATA_SET), **fields)
         return encode_message(self.context_id, command, b"", self.maximum_length)
 
-    def around_id(self, status: int, data_set_type: int) -> tuple[bytes, bytes] | None:
-        """Return the bytes before and behind the message ID, or None where the peer's limit splits them."""
+    def around_id(self, status: int, data_set_type: int) -> tuple[bytes, bytes]:
+        """Return the bytes before and behind the message ID."""
         key = status, data_set_type
         if key not in self._around_id:
-            # The place of the ID is where two encodings with different IDs differ.
+            # The place of the ID is where two encodings with different IDs differ.  Fragments are even and so are
+            # the elements: no limit of the peer's can part its two bytes.
             one, other = (self._encode(message_id, status, data_set_type) for message_id in (0x0000, 0xFFFF))
             at = next(place for place, (a, b) in enumerate(zip(one, other, strict=True)) if a != b)
-            whole = one[:at] + other[at : at + 2] + one[at + 2 :] == other
-            self._around_id[key] = (one[:at], one[at + 2 :]) if whole else None
+            self._around_id[key] = one[:at], one[at + 2 :]
         return self._around_id[key]
 
     def _command(self, message_id: int, status: int, data_set_type: int) -> bytes:
-        around = self.around_id(status, data_set_type)
-        if around is None:
-            return self._encode(message_id, status, data_set_type)
-        return around[0] + _US.pack(message_id) + around[1]
+        before, behind = self.around_id(status, data_set_type)
+        return before + _US.pack(message_id) + behind
 
     def _encode(self, message_id: int, status: int, data_set_type: int) -> bytes:
         command = encode_command(self._command_set(message_id, status, data_set_type))
