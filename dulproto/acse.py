@@ -266,11 +266,9 @@ def negotiated_contexts(rq: AssociateRq, ac: AssociateAc) -> dict[int, Presentat
     A result for an id that was never proposed is ignored, and of two items with one id the first counts.
     """
     proposed = {context.context_id: context for context in reversed(rq.presentation_contexts)}
-    contexts: dict[int, PresentationContext] = {}
-    for result in ac.presentation_contexts:
-        if result.result == ACCEPTANCE and result.context_id in proposed and result.context_id not in contexts:
-            abstract_syntax = proposed[result.context_id].abstract_syntax
-            contexts[result.context_id] = PresentationContext(
-                result.context_id, abstract_syntax, result.transfer_syntax
-            )
-    return contexts
+    results = {result.context_id: result for result in reversed(ac.presentation_contexts)}
+    return {
+        context_id: PresentationContext(context_id, proposed[context_id].abstract_syntax, result.transfer_syntax)
+        for context_id, result in sorted(results.items())
+        if result.result == ACCEPTANCE and context_id in proposed
+    }

@@ -65,6 +65,10 @@ class Operation:
     def final(self, status: int = Status.SUCCESS, **fields: Any) -> bytes:
         """Encode the final response; `fields` are further ones of `CommandSet`, such as error_comment."""
         self.final_status = status
+        command = self.message.command
+        instance = command.affected_sop_instance_uid or command.requested_sop_instance_uid
+        if instance is not None:  # a response names the instance of its request, PS3.7 Table 9.1-1, 10.1-3
+            fields.setdefault("affected_sop_instance_uid", instance)
         if "error_comment" in fields:
             fields["error_comment"] = fields["error_comment"][:MAX_ERROR_COMMENT]
         return self.template.final(self.message_id, status, **fields)
