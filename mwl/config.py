@@ -14,6 +14,7 @@ import msgspec
 from dulproto import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, TRANSFER_SYNTAXES
 
 from .attributes import BY_KEYWORD_PATH
+from .charset import is_known_character_set
 from .checked import decode, suggestion
 from .errors import MwlError
 from .hosts import host_fault, is_loopback
@@ -24,15 +25,6 @@ __all__ += ["from_table", "load"]
 
 LISTED_STATUSES: Final = ("SCHEDULED", "ARRIVED", "READY")
 """What a worklist lists unless its filter says otherwise."""
-
-CHARACTER_SETS: Final = (
-    *("ISO_IR 6", "ISO_IR 13", "ISO_IR 100", "ISO_IR 101", "ISO_IR 109", "ISO_IR 110", "ISO_IR 126", "ISO_IR 127"),
-    *("ISO_IR 138", "ISO_IR 144", "ISO_IR 148", "ISO_IR 166", "ISO_IR 203", "ISO_IR 192", "GB18030", "GBK"),
-    *("ISO 2022 IR 6", "ISO 2022 IR 13", "ISO 2022 IR 58", "ISO 2022 IR 87", "ISO 2022 IR 100", "ISO 2022 IR 101"),
-    *("ISO 2022 IR 109", "ISO 2022 IR 110", "ISO 2022 IR 126", "ISO 2022 IR 127", "ISO 2022 IR 138"),
-    *("ISO 2022 IR 144", "ISO 2022 IR 148", "ISO 2022 IR 149", "ISO 2022 IR 159", "ISO 2022 IR 166"),
-)
-"""Defined terms of Specific Character Set, PS3.3 C.12.1.1.2; several are joined by a backslash."""
 
 # Who and what is examined must never be made up, Q-76.
 _IDENTIFYING: Final = frozenset(
@@ -101,10 +93,9 @@ def _version_name_fault(name: str) -> str | None:
 
 
 def _character_set_fault(terms: str) -> str | None:
-    for position, term in enumerate(terms.split("\\")):
-        if term not in CHARACTER_SETS and not (position == 0 and term == "" and "\\" in terms):
-            return f"unknown character set {term!r}{suggestion(term, list(CHARACTER_SETS))}"
-    return None
+    if is_known_character_set(terms):
+        return None
+    return f"unknown character set {terms!r}, a term like ISO_IR 100 or ISO_IR 192 is wanted"
 
 
 def _answer_set_fault(terms: str) -> str | None:
@@ -380,4 +371,6 @@ def _written_out(value: Any) -> Any:
         names = sorted(value.__struct_fields__, key=lambda name: name != "title")
         fields = {name: getattr(value, name) for name in names}
         return {name: _written_out(inner) for name, inner in fields.items() if inner is not None}
-    return [_written_out(inner) for inner in value] if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return [_written_out(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value

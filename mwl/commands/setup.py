@@ -39,7 +39,7 @@ def check_config(options: argparse.Namespace) -> int:
         return 1
     tables = config.in_force()
     if options.json:
-        print(msgspec.json.format(msgspec.json.encode(tables, enc_hook=str)).decode())
+        print(msgspec.json.format(msgspec.json.encode(tables)).decode())
         return 0
     print(f"# {options.config} is right.  In force, with all defaults, is:\n")
     print("\n".join(to_toml(tables)))
@@ -68,7 +68,7 @@ def _toml_value(value: Any) -> str:
         return "{" + ", ".join(f"{_toml_key(key)} = {_toml_value(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml_value, value)) + "]"
-    return json.dumps(value if isinstance(value, bool | int | float) else str(value), ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False)
 
 
 # --- backup -------------------------------------------------------------------------------------------------------

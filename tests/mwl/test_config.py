@@ -1,3 +1,4 @@
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +125,9 @@ def test_every_fault_is_named_with_its_key_at_once() -> None:
         ({"title": "A\tB"}, "title", r"'A\tB' has a character that is not allowed in an AE title"),
         ({"max_asociations": 1}, "max_asociations", 'unknown key, did you mean "max_associations"?'),
         (
-            {"character_set": "ISO_IR100"},
+            {"character_set": "ISO_IR 1"},
             "character_set",
-            "unknown character set 'ISO_IR100', did you mean \"ISO_IR 100\"?",
+            "unknown character set 'ISO_IR 1', a term like ISO_IR 100 or ISO_IR 192 is wanted",
         ),
         (
             {"transfer_syntaxes": ["implicit"]},
@@ -248,3 +249,40 @@ def test_a_remote_and_a_policy_know_every_rule() -> None:
 
 def test_what_is_computed_is_no_key() -> None:
     assert faults_of(_policies={}) == ["_policies: unknown key"]
+
+
+# --- documents ----------------------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_reference_names_every_key_with_its_default() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    reference = tomllib.loads(text.partition("```toml\n")[2].partition("```")[0])
+    tables = {"http": {}, "hl7": {}, "ae": [{"title": "WORKLIST"}], "remote": [{"title": "CT1"}]}
+    defaults = from_table(tables).in_force()
+    for name in ("store", "dicom", "http", "hl7"):
+        assert reference[name] == defaults[name], name
+    (ae,), (remote,) = defaults["ae"], defaults["remote"]
+    assert reference["ae"][0] == {**ae, "filter": reference["ae"][0]["filter"]}
+    assert set(reference["ae"][0]["filter"]) == set(Filter.__struct_fields__)
+    assert set(reference["remote"][0]) > set(remote)
+    assert from_table(reference)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda path: path.stem)
+def test_every_example_is_right(path: Path) -> None:
+    assert load(path).ae
+
+
+def test_the_connectivity_hub_is_as_its_statement_says() -> None:
+    config = load(ROOT / "examples" / "connectivity-hub.toml")
+    (ae,) = config.ae
+    policy = config.policy(ae.title, "ANY")
+    assert (policy.matching, policy.datetime_matching) == ("statement", "independent")
+    assert (policy.character_set, policy.other_patient_ids_separator) == ("ISO_IR 100", ",")  # R-050, F11
+    assert (ae.max_associations, config.dicom.check_hosts) == (5, True)
+    assert ae.transfer_syntaxes == ("implicit-le", "explicit-le", "explicit-be")
+    assert config.dicom.implementation_class_uid == "1.2.826.0.1.3680043.2.60.0.1"
+    assert config.dicom.implementation_version_name == "Wjdt260_2"
+    assert "Allergies" in policy.always_empty
