@@ -12,6 +12,7 @@ from typing import Any
 MEASUREMENTS = {
     "associations": "memory of an open association, and a query on each of many",
     "quickack": "time of a query whose command and identifier come in two segments, with and without TCP_QUICKACK",
+    "store": "commits per second, and the time to open a store and load all of it",
 }
 
 

@@ -330,3 +330,8 @@ def test_a_backup_is_counted_and_never_overwrites(mwl: Mwl, filled: Path) -> Non
     status, _, err = mwl("backup", "copy.db")
     assert status == 1
     assert "copy.db exists already" in err
+
+
+def test_a_file_that_cannot_be_written_is_named(mwl: Mwl, filled: Path) -> None:
+    status, _, err = mwl("export", "-o", "none/all.json")
+    assert (status, err) == (1, "mwl export: none/all.json: No such file or directory\n")

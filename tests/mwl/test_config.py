@@ -166,6 +166,10 @@ def test_titles_that_differ_in_case_are_one_when_case_is_ignored() -> None:
     assert faults_of(remote=remote, dicom={"ae_title_ignore_case": True}) == ["remote: title 'ct1' is there 2 times"]
 
 
+def test_entries_are_not_removed_while_they_are_listed() -> None:
+    assert faults_of(store={"expire_days": 30, "retain_days": 7})[0].startswith("store.retain_days")
+
+
 def test_at_least_one_worklist_is_wanted() -> None:
     with pytest.raises(ConfigError, match="at least one"):
         from_table({})

@@ -279,6 +279,20 @@ def test_the_lineage_of_a_change_stands_in_its_history(store: Store) -> None:
     assert [line.lineage for line in store.history(key(1))] == ['{"from": "OBR-18"}', ""]
 
 
+def test_a_full_disk_refuses_the_commit_and_harms_nothing_that_was_kept(store: Store) -> None:
+    def fill(connection: apsw.Connection) -> list[Put]:
+        connection.pragma("max_page_count", connection.pragma("page_count"))
+        return []
+
+    store.commit_now([Put(entry(1))])
+    store.commit_now([Decide(fill)])
+    with pytest.raises(StoreWriteError, match="cannot be written"):
+        store.commit_now([Put(entry(number)) for number in range(2, 2000)])
+    assert entries_of(store) == [entry(1)]
+    store.commit_now([Decide(lambda connection: connection.pragma("max_page_count", 2**30) and [])])
+    assert store.commit_now([Put(entry(2))]) == 2
+
+
 # --- backup, versions, foreign files ------------------------------------------------------------------------------
 
 
