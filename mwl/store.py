@@ -161,7 +161,9 @@ class StoreReader:
         Who keeps 100,000 of them had better pause the garbage collector meanwhile: 0.4 s against 1.2 s.
         """
         # Entries that change between the two statements come again with `follow`.
-        rows = self._connection.execute("SELECT body FROM entry JOIN log USING (revision) ORDER BY revision")
+        rows = self._connection.execute(
+            "SELECT body FROM log WHERE revision IN (SELECT revision FROM entry) ORDER BY revision"
+        )
         return self.revision(), (_decode_entry(body) for (body,) in rows)
 
     def follow(self, after_revision: int) -> list[Logged]:
