@@ -13,7 +13,7 @@ from typing import Final
 from .assembler import MessageAssembler
 from .errors import AbortReason, RemoteProtocolError
 from .events import AssociationEvent, Limits
-from .fsm import TABLE, Action, Event, State
+from .fsm import Action, Event, State
 from .machine import Machine
 from .pdu import PDU_HEADER, PDV_HEADER, PduType, check_pdv_length
 
@@ -132,7 +132,7 @@ class Association(Machine):
         if event is None:
             text = f"{pdu_type:02X}H is no PDU type{_GUESSES.get(pdu_type, '')}"
             raise RemoteProtocolError(text, AbortReason.UNRECOGNIZED_PDU, field="PDU-type", offset=0)
-        action = TABLE[self.state, event]
+        action = self._action(event)
         if self.debug:
             logger.debug("< %s, %d bytes, %s", PduType(pdu_type).name, length, action.value)
         if action in _AT_HEADER:

@@ -57,8 +57,7 @@ class Machine:
 
     def request(self, rq: AssociateRq) -> None:
         """A-ASSOCIATE request: the adapter must open the transport connection now."""
-        self.rq = rq
-        self._on(Event.ASSOCIATE_REQUEST)
+        self._on(Event.ASSOCIATE_REQUEST, rq)
 
     def transport_opened(self, now: float) -> None:
         """The transport connection is open, on either side."""
@@ -155,13 +154,17 @@ class Machine:
 
     def _on(self, event: Event, parameter: Any = None) -> None:
         """Run the action of Table 9-10 and enter its next state; an action that raises changes nothing."""
-        action = TABLE.get((self.state, event))
-        if action is None:
-            raise LocalProtocolError(f"{event.name} is not possible in state {self.state.name}")
+        action = self._action(event)
         _ACTIONS[action](self, parameter)
         states = NEXT_STATES[action]
         self.state = states[0] if action is not Action.AR_8 or self.is_requestor else states[1]
         self._restart_idle(self._now)
+
+    def _action(self, event: Event) -> Action:
+        action = TABLE.get((self.state, event))
+        if action is None:
+            raise LocalProtocolError(f"{event.name} is not possible in state {self.state.name}")
+        return action
 
     def _take_events(self) -> list[AssociationEvent]:
         events, self._events = self._events, []
@@ -169,6 +172,9 @@ class Machine:
 
     def _nothing(self, _: Any) -> None:
         pass
+
+    def _keep_associate_rq(self, rq: AssociateRq) -> None:
+        self.rq = rq  # sent when the adapter has opened the connection
 
     def _send_associate_rq(self, _: Any) -> None:
         assert self.rq is not None  # request() came first, or Evt2 cannot happen
@@ -205,7 +211,7 @@ class Machine:
         self._start_artim(None)
 
     def _start_artim(self, _: Any) -> None:
-        self._artim = self._now + self.limits.artim
+        self._artim = self._now + self.limits.artim if self.limits.artim else None
 
     def _stop_artim(self, _: Any) -> None:
         self._artim = None
@@ -256,7 +262,7 @@ class Machine:
 
 
 _ACTIONS: Final[dict[Action, Callable[[Machine, Any], None]]] = {
-    Action.AE_1: Machine._nothing,  # the adapter opens the connection
+    Action.AE_1: Machine._keep_associate_rq,
     Action.AE_2: Machine._send_associate_rq,
     Action.AE_3: Machine._confirm_accept,
     Action.AE_4: Machine._confirm_reject,
