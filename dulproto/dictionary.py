@@ -6,8 +6,15 @@ from typing import Final
 
 from pydicom._dicom_dict import DicomDictionary
 
-# One VR for the 34 tags that PS3.6 lets vary ("US or SS"): the first one named.
-VR_OF_TAG: Final[dict[int, str]] = {tag: entry[0][:2] for tag, entry in DicomDictionary.items() if entry[0] != "NONE"}
+# The 34 tags that PS3.6 lets vary.  One that comes without a VR has the first, and OW rather than OB, PS3.5 A.1.
+VRS_OF_TAG: Final[dict[int, frozenset[str]]] = {
+    tag: frozenset(entry[0].split(" or ")) for tag, entry in DicomDictionary.items() if " or " in entry[0]
+}
+VR_OF_TAG: Final[dict[int, str]] = {
+    tag: "OW" if entry[0] == "OB or OW" else entry[0][:2]
+    for tag, entry in DicomDictionary.items()
+    if entry[0] != "NONE"
+}
 KEYWORD_OF_TAG: Final[dict[int, str]] = {tag: entry[4] for tag, entry in DicomDictionary.items() if entry[4]}
 TAG_OF_KEYWORD: Final[dict[str, int]] = {keyword: tag for tag, keyword in KEYWORD_OF_TAG.items()}
 

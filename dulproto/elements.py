@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from .dictionary import VR_OF_TAG, tag_text
+from .dictionary import VR_OF_TAG, VRS_OF_TAG, tag_text
 from .errors import ElementError, ElementLimitError, LocalProtocolError
 from .uids import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 
@@ -194,6 +194,8 @@ class _Decoder:
     def element(self, tag: int, sent: str, length: int, pos: int, end: int, depth: int) -> tuple[Element, int]:
         """Decode the value of one element; the dictionary's VR counts, the length as sent."""
         vr = VR_OF_TAG.get(tag, sent)
+        if vr != sent and sent in VRS_OF_TAG.get(tag, ()):
+            vr = sent
         is_sequence = sent == "SQ" or (vr == "SQ" and sent == "UN")
         if length == UNDEFINED_LENGTH:
             if not is_sequence and sent != "UN":
@@ -220,7 +222,7 @@ class _Decoder:
             self.notes.append(f"{tag_text(tag)} was sent as {sent}")
         content = self.data[pos:stop]
         if self.big_endian and sent != "UN" and vr in _WORD_SIZE:
-            content = _swap(content, _WORD_SIZE[vr])
+            content = _swap(content, _WORD_SIZE.get(sent, _WORD_SIZE[vr]))  # the words are those that were sent
         return Element(tag, vr, content), stop
 
     def items(self, tag: int, pos: int, end: int, depth: int, *, delimited: bool) -> tuple[tuple[DataSet, ...], int]:
@@ -276,6 +278,8 @@ def encode_element(element: Element, transfer_syntax: str) -> bytes:
         content = value
         if len(content) & 1:
             content += b"\0" if vr in _NUL_PADDED or vr in _WORD_SIZE else b" "
+        if len(content) > 0xFFFF and vr not in _LONG_VRS and transfer_syntax != IMPLICIT_LE:
+            vr = "UN"  # which has no byte order
         if big_endian and vr in _WORD_SIZE:
             content = _swap(content, _WORD_SIZE[vr])
     else:
@@ -287,8 +291,6 @@ def encode_element(element: Element, transfer_syntax: str) -> bytes:
         raise LocalProtocolError(f"transfer syntax {transfer_syntax} is not implemented")
     header = _EXPLICIT_BE if big_endian else _EXPLICIT_LE
     length = _LENGTH_BE if big_endian else _LENGTH_LE
-    if len(content) > 0xFFFF and vr not in _LONG_VRS:
-        vr = "UN"
     if vr in _LONG_VRS:
         return header.pack(group, number, vr.encode(), 0) + length.pack(len(content)) + content
     return header.pack(group, number, vr.encode(), len(content)) + content

@@ -3,13 +3,20 @@ from __future__ import annotations
 import pytest
 from pydicom.datadict import DicomDictionary, dictionary_VR, keyword_dict
 
-from dulproto.dictionary import KEYWORD_OF_TAG, TAG_OF_KEYWORD, VR_OF_TAG, tag_text
+from dulproto.dictionary import KEYWORD_OF_TAG, TAG_OF_KEYWORD, VR_OF_TAG, VRS_OF_TAG, tag_text
 
 
 def test_every_tag_has_a_vr_that_the_dictionary_allows() -> None:
     named = {tag for tag, entry in DicomDictionary.items() if entry[0] != "NONE"}
     assert set(VR_OF_TAG) == named
     assert {tag for tag in named if VR_OF_TAG[tag] not in dictionary_VR(tag).split(" or ")} == set()
+
+
+def test_the_tags_that_may_have_several_vrs_are_those_of_the_dictionary() -> None:
+    several = {tag: set(dictionary_VR(tag).split(" or ")) for tag in VR_OF_TAG if " or " in dictionary_VR(tag)}
+    assert several == VRS_OF_TAG
+    assert len(several) == 34
+    assert VRS_OF_TAG[0x7FE00010] == {"OB", "OW"}
 
 
 def test_items_and_delimiters_have_no_vr() -> None:
