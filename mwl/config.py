@@ -18,13 +18,12 @@ from .charset import is_known_character_set
 from .checked import decode, suggestion
 from .errors import MwlError
 from .hosts import host_fault, is_loopback
-from .item import STATUSES
 
 __all__ = ["Ae", "Config", "ConfigError", "Dicom", "Filter", "Hl7", "Http", "Policy", "Remote", "Rules", "Store"]
 __all__ += ["from_table", "load"]
 
-LISTED_STATUSES: Final = ("SCHEDULED", "ARRIVED", "READY")
-"""What a worklist lists unless its filter says otherwise."""
+# What a filter may list: a step in any other state is over.
+_LISTABLE: Final = ("SCHEDULED", "ARRIVED", "READY", "STARTED")
 
 # Who and what is examined must never be made up, Q-76.
 _IDENTIFYING: Final = frozenset(
@@ -64,7 +63,7 @@ def _location_fault(value: str) -> str | None:
 
 
 def _status_fault(status: str) -> str | None:
-    return None if status in STATUSES else f"{status!r} is none of {', '.join(STATUSES)}"
+    return None if status in _LISTABLE else f"{status!r} is none of {', '.join(_LISTABLE)}"
 
 
 def _listen_fault(host: str) -> str | None:
@@ -180,7 +179,10 @@ class Hl7(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """What is listed at all, R-040; an empty list and a missing number of days let everything through."""
+    """What is listed at all, R-040; an empty list and a missing number of days let everything through.
+
+    Without any list of states, what is listed is what is still to be done, and has not been started.
+    """
 
     modality: tuple[Annotated[str, _code_fault], ...] = ()
     station_ae_title: tuple[AeTitle, ...] = ()
@@ -347,18 +349,15 @@ def _faults_between_keys(config: Config) -> Iterator[str]:
 def _policies(config: Config, given: tuple[frozenset[str], ...]) -> Iterator[tuple[tuple[str, str], Policy]]:
     for ae in config.ae:
         rules = {name: getattr(ae, name) for name in Rules.__struct_fields__}
-        ae_filter = ae.filter
-        if not ae_filter.status:
-            ae_filter = msgspec.structs.replace(ae_filter, status=LISTED_STATUSES)
         called = config._fold(ae.title)
-        yield (called, ""), Policy(**rules, ae_filter=ae_filter, remote_filter=Filter(), verification_only=False)
+        yield (called, ""), Policy(**rules, ae_filter=ae.filter, remote_filter=Filter(), verification_only=False)
         for remote, keys in zip(config.remote, given, strict=True):
             overrides = {name: getattr(remote, name) for name in Rules.__struct_fields__ if name in keys}
             yield (
                 (called, config._fold(remote.title)),
                 Policy(
                     **{**rules, **overrides},
-                    ae_filter=ae_filter,
+                    ae_filter=ae.filter,
                     remote_filter=remote.filter,
                     verification_only=remote.verification_only,
                 ),
