@@ -27,6 +27,7 @@ from .item import (
     RequestedProcedure,
     ScheduledProcedureStep,
     complete,
+    dicom_text,
 )
 
 __all__ = ["check", "decode_date", "decode_time", "from_dataset", "to_dataset"]
@@ -126,19 +127,8 @@ def _to_level(owner: Any, attributes: tuple[Attribute, ...]) -> Dataset:
             if items:
                 dataset.add_new(attribute.tag, "SQ", items)
         elif value not in (None, "", ()):
-            dataset.add_new(attribute.tag, attribute.vr, list(value) if attribute.multiple else _text(value))
+            dataset.add_new(attribute.tag, attribute.vr, list(value) if attribute.multiple else dicom_text(value))
     return dataset
-
-
-def _text(value: str | int | float | date | time) -> str | int:
-    """Write a single value as its VR wants it, PS3.5 Table 6.2-1: text, but for US."""
-    if isinstance(value, date):
-        return value.strftime("%Y%m%d")
-    if isinstance(value, time):
-        return value.strftime("%H%M%S.%f" if value.microsecond else "%H%M%S")
-    if isinstance(value, float):
-        return f"{value:.6f}".rstrip("0").rstrip(".")
-    return value
 
 
 def from_dataset(dataset: Dataset) -> Entry:

@@ -26,6 +26,7 @@ __all__ = [
     "RequestedProcedure",
     "ScheduledProcedureStep",
     "complete",
+    "dicom_text",
 ]
 
 STATUSES: Final = (
@@ -197,6 +198,17 @@ class EntryError(ValueError):
     def __init__(self, faults: tuple[Fault, ...]) -> None:
         super().__init__("; ".join(map(str, faults)))
         self.faults = faults
+
+
+def dicom_text(value: str | int | float | date | time) -> str | int:
+    """Write a single value as its VR wants it, PS3.5 Table 6.2-1: text, but for US."""
+    if isinstance(value, date):
+        return value.strftime("%Y%m%d")
+    if isinstance(value, time):
+        return value.strftime("%H%M%S.%f" if value.microsecond else "%H%M%S")
+    if isinstance(value, float):
+        return f"{value:.6f}".rstrip("0").rstrip(".")
+    return value
 
 
 # --- identifiers that a modality needs and that nobody sent -------------------------------------------------------

@@ -1,0 +1,248 @@
+"""Specific Character Set, PS3.3 C.12.1.1.2 and PS3.5 6.1: text of requests to Unicode, Unicode to responses.
+
+Code extensions by ISO 2022 are left to pydicom; everything else is one of Python's codecs.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+from pydicom.charset import decode_bytes, encode_string
+
+__all__ = [
+    "LATIN_1",
+    "CharacterSet",
+    "character_set",
+    "decode_text",
+    "encode_person_name",
+    "encode_text",
+    "is_known_character_set",
+    "strip_accents",
+]
+
+# Registration number -> codec, PS3.3 Tables C.12-2 to C.12-4.
+# fmt: off
+_SINGLE_BYTE: Final = {
+    6: "ascii", 13: "shift_jis", 100: "latin_1", 101: "iso8859_2", 109: "iso8859_3", 110: "iso8859_4",
+    126: "iso8859_7", 127: "iso8859_6", 138: "iso8859_8", 144: "iso8859_5", 148: "iso8859_9", 166: "tis_620",
+    203: "iso8859_15",
+}
+# As pydicom names them, since it picks codecs of code extensions by these very names.
+_EXTENSIONS: Final = {
+    6: "iso8859", 13: "shift_jis", 58: "iso_ir_58", 87: "iso2022_jp", 100: "latin_1", 101: "iso8859_2",
+    109: "iso8859_3", 110: "iso8859_4", 126: "iso_ir_126", 127: "iso_ir_127", 138: "iso_ir_138",
+    144: "iso_ir_144", 148: "iso_ir_148", 149: "euc_kr", 159: "iso2022_jp_2", 166: "iso_ir_166",
+}
+# fmt: on
+_STAND_ALONE: Final = {"ISO_IR 192": "utf_8", "GB18030": "gb18030", "GBK": "gbk"}
+
+# How devices and people write the terms.
+_TERM: Final = re.compile(r"ISO[ _-]*(2022)?[ _-]*IR[ _-]*([0-9]+)")
+_ALIASES: Final = {
+    **dict.fromkeys(("UTF-8", "UTF8", "UNICODE", "UNICODE UTF-8"), "ISO_IR 192"),
+    **dict.fromkeys(("GB18030", "GB 18030", "GB18030-2000", "GB 18030-2000"), "GB18030"),
+    **dict.fromkeys(("GBK", "ISO 2022 GBK", "ISO_IR GBK"), "GBK"),
+    "ISO 2022 58": "ISO 2022 IR 58",
+}
+_DELIMITERS: Final = set(b"\\^=\r\n\t\f")
+
+
+class CharacterSet(msgspec.Struct, frozen=True, gc=False):
+    """One value of Specific Character Set: its terms as the standard spells them, and their codecs."""
+
+    terms: tuple[str, ...]
+    codecs: tuple[str, ...]
+
+    @property
+    def value(self) -> str:
+        """The value for (0008,0005)."""
+        return "\\".join(self.terms)
+
+
+def _spell(term: str) -> str:
+    """Spell a term as the standard does; an unknown one comes back as it is."""
+    text = term.strip(" \0").upper()
+    if text in _ALIASES:
+        return _ALIASES[text]
+    found = _TERM.fullmatch(text)
+    if not found:
+        return text
+    number = int(found[2])
+    if number == 192:
+        return "ISO_IR 192"
+    return f"ISO 2022 IR {number}" if found[1] or number not in _SINGLE_BYTE else f"ISO_IR {number}"
+
+
+@lru_cache(maxsize=256)
+def character_set(value: str) -> CharacterSet:
+    """Decode the value of (0008,0005), misspelt terms included.
+
+    Raises:
+        ValueError: a term is unknown.
+    """
+    terms = [_spell(term) for term in value.split("\\")]
+    alone = next((term for term in terms if term in _STAND_ALONE), None)
+    if alone:  # some devices add it behind another one, where it has no meaning
+        return CharacterSet((alone,), (_STAND_ALONE[alone],))
+    numbers = [int(term.rsplit(" ", 1)[1]) if _TERM.fullmatch(term) else 0 if term else 6 for term in terms]
+    if len(terms) == 1 and not terms[0].startswith("ISO 2022"):
+        if numbers[0] not in _SINGLE_BYTE:
+            raise ValueError(f"{value!r} is no Specific Character Set")
+        return CharacterSet((terms[0] or "ISO_IR 6",), (_SINGLE_BYTE[numbers[0]],))
+    if not all(number in _EXTENSIONS for number in numbers):
+        raise ValueError(f"{value!r} is no Specific Character Set")
+    extended = tuple(f"ISO 2022 IR {number}" for number in numbers)
+    return CharacterSet(extended, tuple(_EXTENSIONS[number] for number in numbers))
+
+
+def is_known_character_set(value: str) -> bool:
+    """Tell whether text can be decoded from, and encoded in, this value of Specific Character Set."""
+    try:
+        character_set(value)
+    except ValueError:
+        return False
+    return True
+
+
+LATIN_1: Final = character_set("ISO_IR 100")
+_UTF_8: Final = character_set("ISO_IR 192")
+
+
+# --- decode -------------------------------------------------------------------------------------------------------
+
+
+def decode_text(raw: bytes, declared: CharacterSet | None, default: CharacterSet = LATIN_1) -> tuple[str, ...]:
+    """Decode a value of a request: its reading, or where the device's word is doubtful both readings.
+
+    UTF-8 is recognised where nothing but ASCII was declared, and as a second reading where Latin-1 was: many
+    devices declare one and send the other.
+    """
+    if raw.isascii() and b"\x1b" not in raw:
+        return (raw.decode("ascii"),)
+    try:
+        utf_8 = raw.decode("utf_8")
+    except UnicodeDecodeError:
+        utf_8 = ""
+    if declared is None or declared.codecs in (("ascii",), ("utf_8",)):
+        return (utf_8,) if utf_8 and b"\x1b" not in raw else (_decode(raw, default if declared is None else LATIN_1),)
+    text = _decode(raw, declared)
+    return (text, utf_8) if declared is LATIN_1 and utf_8 else (text,)
+
+
+def _decode(raw: bytes, declared: CharacterSet) -> str:
+    if len(declared.codecs) == 1 and not declared.terms[0].startswith("ISO 2022"):
+        return raw.decode(declared.codecs[0], errors="replace")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom warns of bytes that it replaces
+        return decode_bytes(raw, list(declared.codecs), _DELIMITERS)
+
+
+# --- encode -------------------------------------------------------------------------------------------------------
+
+
+def encode_text(text: str, target: CharacterSet, *, transliterate: bool = True) -> bytes:
+    """Encode text; a character outside the set is transliterated if it can be, and otherwise becomes `?`."""
+    encode = _encoder(target)
+    try:
+        return encode(text)
+    except UnicodeEncodeError:
+        if not transliterate:
+            return b"".join([_encode_or_mark(character, encode) for character in text])
+        composed = unicodedata.normalize("NFKC", text)  # half-width Katakana and letters with loose accents
+        return encode("".join([_replace(character, encode) for character in composed]))
+
+
+def encode_person_name(name: str, target: CharacterSet, *, transliterate: bool = True) -> bytes:
+    """Encode a PN, where code extensions start anew in each component, PS3.5 6.1.2.5.3."""
+    if len(target.codecs) == 1 or name.isascii():
+        return encode_text(name, target, transliterate=transliterate)
+    groups = [group.split("^") for group in name.split("=")]
+    return b"=".join(
+        [b"^".join([encode_text(part, target, transliterate=transliterate) for part in group]) for group in groups]
+    )
+
+
+def _encode_or_mark(character: str, encode: Callable[[str], bytes]) -> bytes:
+    try:
+        return encode(character)
+    except UnicodeEncodeError:
+        return b"?"
+
+
+@lru_cache(maxsize=256)
+def _encoder(target: CharacterSet) -> Callable[[str], bytes]:
+    if target.codecs == ("shift_jis",):
+        return _encode_katakana
+    if len(target.codecs) == 1 and not target.terms[0].startswith("ISO 2022"):
+        codec = target.codecs[0]
+        return lambda text: text.encode(codec)
+    codecs = list(target.codecs)
+
+    def encode_extended(text: str) -> bytes:
+        if text.isascii():
+            return text.encode("ascii")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # instead of raising, pydicom warns and replaces
+            try:
+                encoded = encode_string(text, codecs)
+            except UserWarning:
+                raise UnicodeEncodeError("ISO 2022", text, 0, len(text), "not in any of the sets") from None
+        if _MORE_THAN_ASCII.search(encoded) and codecs[0] == "iso8859":
+            raise UnicodeEncodeError("ISO 2022", text, 0, len(text), "more than ISO 646")
+        return encoded
+
+    return encode_extended
+
+
+# What pydicom takes for ISO 646 is Latin-1.
+_MORE_THAN_ASCII: Final = re.compile(rb"(?:^|\x1b\(B)[^\x1b]*[\x80-\xff]")
+
+
+def _encode_katakana(text: str) -> bytes:
+    """Encode ISO-IR 13 and 14, of which Shift JIS is a superset: its characters of two bytes are none of them."""
+    encoded = text.encode("shift_jis")
+    if len(encoded) != len(text):
+        raise UnicodeEncodeError("ISO_IR 13", text, 0, len(text), "more than half-width Katakana")
+    return encoded
+
+
+# Latin letters that have no accent to lose, signs, and Cyrillic and Greek as passports write them (ICAO Doc 9303,
+# ISO 843).
+_LATIN: Final = """
+    ß=ss æ=ae Æ=AE ø=o Ø=O đ=d Đ=D ð=d Ð=D ł=l Ł=L þ=th Þ=Th œ=oe Œ=OE ı=i ŋ=ng ĸ=k
+    ‘=' ’=' ‚=' “=" ”=" „=" ‐=- ‑=- –=- —=- …=... €=EUR ·=.
+    а=a б=b в=v г=g д=d е=e з=z и=i й=i к=k л=l м=m н=n о=o п=p р=r с=s т=t у=u ф=f х=kh ц=ts ж=zh ч=ch ш=sh
+    щ=shch ъ=ie ы=y ь= э=e ю=iu я=ia ё=e і=i ї=i є=ie ґ=g
+    α=a β=v γ=g δ=d ε=e ζ=z η=i θ=th ι=i κ=k λ=l μ=m ν=n ξ=x ο=o π=p ρ=r σ=s ς=s τ=t υ=y φ=f χ=ch ψ=ps ω=o
+    """
+_LATIN_OF: Final = dict(pair.split("=") for pair in _LATIN.split())
+
+
+def _replace(character: str, encode: Callable[[str], bytes]) -> str:
+    lower = character.lower()
+    latin = _LATIN_OF.get(character) or _LATIN_OF.get(lower)
+    if latin is not None and character != lower and lower in _LATIN_OF:
+        latin = _LATIN_OF.get(character, latin.capitalize())
+    for candidate in (character, latin, strip_accents(character), _LATIN_OF.get(strip_accents(lower))):
+        if candidate is None:
+            continue
+        try:
+            encode(candidate)
+        except UnicodeEncodeError:
+            continue
+        return candidate
+    return "?"
+
+
+def strip_accents(text: str) -> str:
+    """Write letters without their accents; signs that make a syllable of another script are left in place."""
+    if text.isascii():
+        return text
+    parts = unicodedata.normalize("NFKD", text)
+    return unicodedata.normalize("NFC", "".join([part for part in parts if not "\u0300" <= part <= "\u036f"]))

@@ -1,0 +1,126 @@
+"""Text as matching compares it: padding, wild cards, and the folding of person names, PS3.4 C.2.2.2."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+from .charset import strip_accents
+
+__all__ = ["NameKey", "canonical", "compile_name", "compile_text", "fold_group", "has_wildcard", "is_everything"]
+__all__ += ["name_groups", "trim"]
+
+# VRs in which spaces in front count, PS3.5 Table 6.2-1.
+_TRAILING_ONLY: Final = frozenset({"LT", "ST", "UC", "UT"})
+# VRs whose letters never differ in case only: CS has capitals alone, and AE titles are typed by people.
+_FOLDED: Final = frozenset({"AE", "CS"})
+
+
+def trim(vr: str, text: str) -> str:
+    """Take padding off a value, PS3.5 6.2; a NUL inside ends it."""
+    end = text.find("\0")
+    if end >= 0:
+        text = text[:end]
+    return text.rstrip(" ") if vr in _TRAILING_ONLY else text.strip(" ")
+
+
+def canonical(vr: str, text: str) -> str:
+    """Write a stored value as the index and a key compare it."""
+    return text.upper() if vr in _FOLDED else text
+
+
+def has_wildcard(text: str) -> bool:
+    """Tell whether a key is one for wild card matching."""
+    return "*" in text or "?" in text
+
+
+def is_everything(text: str) -> bool:
+    """Tell whether a key is `*` alone, which also finds what has no value, PS3.4 C.2.2.2.4."""
+    return bool(text) and not text.strip("*")
+
+
+def _pattern(text: str, one: str = ".") -> str:
+    return "".join([".*" if part == "*" else one if part == "?" else re.escape(part) for part in text])
+
+
+def compile_text(text: str) -> Callable[[str], bool]:
+    """Make the test for a key with wild cards."""
+    match = re.compile(_pattern(text), re.DOTALL).fullmatch
+    return lambda value: match(value) is not None
+
+
+# --- person names -------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4096)
+def fold_group(group: str, *, accents: bool = True) -> str:
+    """Write a component group so that equal names are equal: NFKC, case, spaces and empty components at the end."""
+    text = unicodedata.normalize("NFKC", group).casefold()
+    if not accents:
+        text = strip_accents(text)
+    return "^".join([" ".join(part.split()) for part in text.split("^")]).rstrip("^")
+
+
+def name_groups(name: str, *, accents: bool = True) -> list[str]:
+    """Fold the component groups of a name: alphabetic, ideographic, phonetic."""
+    return [fold_group(group, accents=accents) for group in name.split("=")]
+
+
+class NameKey(msgspec.Struct, frozen=True):
+    """One value of a PN key: a test on names, and how an index of folded groups without accents finds candidates."""
+
+    test: Callable[[str], bool]
+    prefix: str
+    accepts: Callable[[str], bool] | None  # None: the group is equal to `prefix`
+
+
+def compile_name(text: str, *, accents: bool) -> NameKey:
+    """Make the test for a PN key.
+
+    Without `=` any group of a name may match; with it, each group of the key that is not empty must match the
+    group in its place.
+    """
+    groups = [_compile_group(group, accents=accents) if group.strip(" ") else None for group in text.split("=")]
+    prefix, accepts = _index_key(next((group for group in text.split("=") if group.strip(" ")), ""))
+    only = groups[0]
+    if len(groups) == 1 and only is not None:
+        matches = only
+        return NameKey(
+            lambda name: any(map(matches, filter(None, name_groups(name, accents=accents)))), prefix, accepts
+        )
+
+    def test(name: str) -> bool:
+        found = name_groups(name, accents=accents)
+        return all(
+            key is None or (place < len(found) and found[place] != "" and key(found[place]))
+            for place, key in enumerate(groups)
+        )
+
+    return NameKey(test, prefix, accepts)
+
+
+def _compile_group(group: str, *, accents: bool) -> Callable[[str], bool]:
+    folded = fold_group(group, accents=accents)
+    return _compile_folded(folded) if has_wildcard(folded) else folded.__eq__
+
+
+def _compile_folded(folded: str, one: str = ".") -> Callable[[str], bool]:
+    body = folded.rstrip("^*")
+    end = folded[len(body) :]
+    # `A^*` finds `A` alone too: components that a key leaves open may be missing.  `A*^` is `A*`.
+    tail = ".*" if end.startswith("*") else r"(\^.*)?" if "*" in end else ""
+    match = re.compile(_pattern(body, one) + tail, re.DOTALL).fullmatch
+    return lambda value: match(value) is not None
+
+
+def _index_key(group: str) -> tuple[str, Callable[[str], bool] | None]:
+    folded = fold_group(group, accents=False)
+    if not has_wildcard(folded):
+        return folded, None
+    literal = re.split(r"[*?]", folded, maxsplit=1)[0].rstrip("^")
+    return literal, _compile_folded(folded, ".?")  # a character that is an accent alone is missing in the index

@@ -1,0 +1,202 @@
+"""The worklist in memory: entries, and which of them a query finds.
+
+    policy, answers = QueryPolicy(), ResponsePolicy()
+    view = compile_view()  # nothing configured: every entry that is still to be done
+    worklist = Worklist()
+    worklist.put(entry)
+
+    query = compile_query(identifier, IMPLICIT_LE, policy)  # good for as long as the policy is
+    now = datetime.now()
+    encoder = response_encoder(query, IMPLICIT_LE, answers, now.date())
+    for slot in worklist.match(query, view, now):
+        send(query.pending_status, encoder.encode(slot))
+
+A match is a snapshot: what `put` and `remove` do afterwards does not change the slots that it gave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import date, datetime
+from operator import attrgetter
+from typing import Any, Final
+
+from pyroaring import BitMap
+
+from .conditions import Condition
+from .datetime_keys import DAY, LAST_DAY, microseconds
+from .index import DayIndex, Index, NameIndex, TextIndex
+from .item import Entry
+from .query import Query
+from .slot import Slot
+from .text_keys import canonical, name_groups
+from .view import View
+
+__all__ = ["Worklist"]
+
+_STEP: Final = 0x00400100
+_STATION, _MODALITY, _LOCATION, _STATUS, _STEP_ID, _DAY = (
+    (_STEP, tag) for tag in (0x00400001, 0x00080060, 0x00400011, 0x00400020, 0x00400009, 0x00400002)
+)
+_ACCESSION, _PATIENT_ID, _PROCEDURE_ID, _STUDY, _NAME = (
+    (tag,) for tag in (0x00080050, 0x00100020, 0x00401001, 0x0020000D, 0x00100010)
+)
+
+# Below this many candidates it is faster to test each of them than to look up another index: python -m bench match
+_FEW: Final = 100
+_TEST_COSTS: Final = 4  # times as much as looking at one distinct value of an index
+
+_start_of = attrgetter("start")
+Test = Callable[[Any, date], bool]
+_Terms = set[tuple[tuple[int, ...], str | int]]
+
+
+class Worklist:
+    """All entries, with the indexes over them.  `version` grows with every change."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self._slots: list[Slot | None] = []
+        self._free: list[int] = []
+        self._count = 0
+        # A patient's other identifiers are in the index too, so it gives more than Patient ID alone matches.
+        self._studies = TextIndex()
+        self._indexes: dict[tuple[int, ...], Index] = {
+            **{path: TextIndex() for path in (_STATION, _MODALITY, _LOCATION, _STATUS, _STEP_ID)},
+            **{path: TextIndex() for path in (_ACCESSION, _PROCEDURE_ID)},
+            _STUDY: self._studies,
+            _PATIENT_ID: TextIndex(exact=False),
+            _DAY: DayIndex(),
+            _NAME: NameIndex(),
+        }
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Entry]:
+        return (slot.entry for slot in self._slots if slot is not None)
+
+    # --- entries --------------------------------------------------------------------------------------------------
+
+    def put(self, entry: Entry) -> None:
+        """Add an entry, or replace the one with the same key."""
+        old = self._find(entry.key)
+        if old is not None:
+            number, before = old.number, _terms(old.entry)
+        else:
+            number, before = self._free.pop() if self._free else len(self._slots), set()
+            if number == len(self._slots):
+                self._slots.append(None)
+            self._count += 1
+        self._reindex(number, before, _terms(entry))
+        self._slots[number] = Slot(number, entry, _start(entry))
+
+    def remove(self, key: tuple[str, str]) -> bool:
+        """Take an entry out; tell whether it was there."""
+        slot = self._find(key)
+        if slot is None:
+            return False
+        self._reindex(slot.number, _terms(slot.entry), set())
+        self._slots[slot.number] = None
+        self._free.append(slot.number)
+        self._count -= 1
+        return True
+
+    def get(self, key: tuple[str, str]) -> Entry | None:
+        """Find an entry by Study Instance UID and Scheduled Procedure Step ID."""
+        slot = self._find(key)
+        return slot.entry if slot else None
+
+    def _find(self, key: tuple[str, str]) -> Slot | None:
+        study, step_id = key
+        posting = self._studies.postings.get(study)
+        for number in (posting,) if isinstance(posting, int) else posting or ():
+            slot = self._slots[number]
+            if slot is not None and slot.entry.step.step_id == step_id:
+                return slot
+        return None
+
+    def _reindex(self, number: int, before: _Terms, after: _Terms) -> None:
+        self.version += 1
+        for path, value in before - after:
+            self._indexes[path].discard(value, number)
+        for path, value in after - before:
+            self._indexes[path].add(value, number)
+
+    # --- matching -------------------------------------------------------------------------------------------------
+
+    def match(self, query: Query, view: View, now: datetime) -> list[Slot]:
+        """Find what a query matches of what a view shows, ordered by start and key."""
+        return in_order(self.select((*query.conditions, *view.conditions), now.date()))
+
+    def select(self, conditions: Sequence[Condition], today: date) -> list[Slot]:
+        """Find the slots that meet all conditions, in no order."""
+        numbers, tests = self._candidates(conditions, today)
+        slots = self._slots
+        places = slots if numbers is None else (slots[number] for number in numbers)
+        found = [slot for slot in places if slot is not None]
+        for test in tests:
+            found = [slot for slot in found if test(slot.entry, today)]
+        return found
+
+    def _candidates(self, conditions: Sequence[Condition], today: date) -> tuple[BitMap | None, list[Test]]:
+        """Narrow down by indexes, the smallest posting first; say what is still to be tested of each candidate."""
+        lookups: list[tuple[int, int, int, Condition, Index]] = []
+        tests: list[Test] = []
+        for place, condition in enumerate(conditions):
+            index = self._indexes.get(condition.attribute.path)
+            if index is None:
+                tests.append(condition.test)
+                continue
+            effort = index.effort(condition)
+            lookups.append((max(effort, index.estimate(condition, today)), effort, place, condition, index))
+        found: BitMap | None = None
+        for _, effort, _, condition, index in sorted(lookups):
+            if found is not None and len(found) <= max(_FEW, effort // _TEST_COSTS):
+                tests.append(condition.test)
+                continue
+            posting = index.find(condition, today)
+            found = posting if found is None else found & posting
+            if not (condition.exact and index.exact):
+                tests.append(condition.test)
+        return found, tests
+
+
+def in_order(slots: Iterable[Slot]) -> list[Slot]:
+    """Sort by start, and what starts at the same time by key."""
+    ordered = sorted(slots, key=_start_of)
+    place = 0
+    while place < len(ordered):
+        end = place + 1
+        while end < len(ordered) and ordered[end].start == ordered[place].start:
+            end += 1
+        if end - place > 1:
+            ordered[place:end] = sorted(ordered[place:end], key=lambda slot: slot.entry.key)
+        place = end
+    return ordered
+
+
+def _start(entry: Entry) -> int:
+    """Count microseconds to the start of a step; without a date last, without a time first of its day."""
+    on, at = entry.step.start_date, entry.step.start_time
+    return (on.toordinal() if on else LAST_DAY + 1) * DAY + (microseconds(at) if at else 0)
+
+
+def _terms(entry: Entry) -> _Terms:
+    """List what an entry is found by."""
+    step, patient = entry.step, entry.patient
+    terms: _Terms = {
+        (_MODALITY, canonical("CS", step.modality)),
+        (_LOCATION, step.location),
+        (_STATUS, step.status),
+        (_STEP_ID, step.step_id),
+        (_ACCESSION, entry.request.accession_number),
+        (_PROCEDURE_ID, entry.procedure.procedure_id),
+        (_STUDY, entry.procedure.study_instance_uid),
+        *((_STATION, canonical("AE", title)) for title in step.station_ae_titles),
+        *((_PATIENT_ID, identifier.value) for identifier in patient.identifiers),
+        *((_NAME, group) for group in name_groups(patient.name, accents=False)),
+    }
+    if step.start_date:
+        terms.add((_DAY, step.start_date.toordinal()))
+    return {term for term in terms if term[1]}
