@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
-from datetime import datetime
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date, datetime
 from typing import Final
 
 import msgspec
 
+from dulproto import EXPLICIT_LE, encode_data_set
+
+from ..conditions import Condition
 from ..dataset import to_dataset
 from ..dicom_json import entry_to_json
 from ..errors import MwlError
 from ..files import write_json
 from ..item import Entry
+from ..keys import decode_keys
+from ..query import IdentifierError, QueryPolicy, compile_query
 from ..store import Change, Logged, Remove, StoreReader, Update
 from ..table import format_table
-from .options import add_config, add_json, open_store, read_store
+from .options import add_config, add_json, add_keys, open_store, read_store
 
 __all__ = ["ARGUMENTS"]
 
+_CHARACTER_SET: Final = 0x00080005  # `decode_keys` adds it
 _HEADINGS: Final = (
     *("Date", "Time", "Station", "Modality", "Patient", "ID", "Birth date", "Sex"),
     *("Accession", "Step", "Description", "Status"),
@@ -33,19 +39,36 @@ _HEADINGS: Final = (
 def _list_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     add_json(parser, "a DICOM JSON array")
+    add_keys(parser, "list only what this key matches, such as Modality=CT or PatientName=DOE*; repeat for more")
     parser.set_defaults(run=list_entries)
 
 
 def list_entries(options: argparse.Namespace) -> int:
     """List entries in the order of their start."""
+    conditions = _conditions(options.keys)
+    today = date.today()
     with read_store(options) as reader:
-        entries = sorted(reader.load()[1], key=_start)
+        found = (entry for entry in reader.load()[1] if all(each.test(entry, today) for each in conditions))
+        entries = sorted(found, key=_start)
     if options.json:
         write_json(entries, sys.stdout)
     else:
         for line in format_table(_HEADINGS, [_row(entry) for entry in entries]):
             print(line)
     return 0
+
+
+def _conditions(keys: Sequence[str]) -> tuple[Condition, ...]:
+    """Read keys as a query of a modality is read; one that would be ignored there is a fault here."""
+    identifier = encode_data_set(decode_keys(keys), EXPLICIT_LE)
+    try:
+        query = compile_query(identifier, EXPLICIT_LE, QueryPolicy(strict=True))
+    except IdentifierError as exc:
+        raise MwlError(str(exc)) from exc
+    unused = [key for key in query.keys if key.kind in ("ignored", "unsupported") and key.tag != _CHARACTER_SET]
+    if unused:
+        raise MwlError("\n".join(f"{key.path}: {key.reason}" for key in unused))
+    return query.conditions
 
 
 def _start(entry: Entry) -> tuple[str, str, tuple[str, str]]:

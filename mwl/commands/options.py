@@ -11,7 +11,7 @@ from typing import Final
 from ..config import Config, load
 from ..store import Store, StoreReader
 
-__all__ = ["add_config", "add_json", "load_config", "open_store", "read_store"]
+__all__ = ["add_config", "add_json", "add_keys", "load_config", "open_store", "read_store"]
 
 DEFAULT_CONFIG: Final = Path("mwl.toml")
 
@@ -30,6 +30,11 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 def add_json(parser: argparse.ArgumentParser, what: str) -> None:
     """Add `--json`."""
     parser.add_argument("--json", action="store_true", help=f"print {what}")
+
+
+def add_keys(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add `-k`, which may be repeated; see `mwl.keys`."""
+    parser.add_argument("-k", dest="keys", action="append", default=[], metavar="KEY=VALUE", help=what)
 
 
 def load_config(options: argparse.Namespace) -> Config:

@@ -231,6 +231,30 @@ def test_entries_are_listed_in_the_order_of_their_start(mwl: Mwl, filled: Path) 
         assert entry.step.step_id in line
 
 
+def test_a_list_is_narrowed_by_the_keys_of_a_query(mwl: Mwl, filled: Path) -> None:
+    wanted = ENTRIES[2]
+    _, *lines = mwl(
+        "list", "-k", f"Modality={wanted.step.modality}", "-k", f"PatientID={wanted.patient.identifiers[0].value}"
+    ).out.splitlines()
+    assert [wanted.step.step_id in line for line in lines] == [True]
+    assert len(mwl("list", "-k", f"PatientName={wanted.patient.name.split('^')[0]}*").out.splitlines()) >= 2
+
+
+@pytest.mark.parametrize(
+    ("key", "fault"),
+    [
+        ("Modalty=CT", "Modalty is no DICOM attribute"),
+        ("StudyDescription=x", "StudyDescription"),
+        ("ScheduledProcedureStepStartDate=soon", "ScheduledProcedureStepStartDate"),
+        ("PatientName=" + "x" * 2000, "a key has over 1024 bytes"),
+    ],
+)
+def test_a_key_that_would_be_ignored_is_a_fault(mwl: Mwl, filled: Path, key: str, fault: str) -> None:
+    status, out, err = mwl("list", "-k", key)
+    assert (status, out) == (1, "")
+    assert fault in err
+
+
 def test_a_list_can_be_read_by_programs(mwl: Mwl, filled: Path) -> None:
     first = json.loads(mwl("list", "--json").out)[0]
     assert first["00100010"]["Value"][0]["Alphabetic"] == ENTRIES[0].patient.name.split("=")[0]
