@@ -22,6 +22,8 @@ class Command(NamedTuple):
 
 
 COMMANDS: Final = {
+    "demo": Command("provider", "serve a generated worklist, to try things out"),
+    "serve": Command("provider", "serve the worklist"),
     "check": Command("setup", "check the configuration and print what is in force"),
     "import": Command("files", "take in entries from DICOM files, DICOM JSON, and folders of them"),
     "export": Command("files", "write the entries as DICOM JSON or as worklist files"),
@@ -29,6 +31,8 @@ COMMANDS: Final = {
     "show": Command("entries", "show all of an entry, or what became of it"),
     "cancel": Command("entries", "cancel steps, so that they are no longer listed to modalities"),
     "remove": Command("entries", "remove entries"),
+    "find": Command("network", "query a worklist provider"),
+    "echo": Command("network", "verify that a provider answers"),
     "backup": Command("setup", "copy the store while it is in use"),
 }
 

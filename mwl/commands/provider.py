@@ -1,0 +1,102 @@
+"""`mwl serve` and `mwl demo`: run the provider."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+from ..config import Config, from_table
+from ..server import Running, ready_line, run
+from ..store import Put, Store
+from .options import add_config, load_config
+
+__all__ = ["ARGUMENTS"]
+
+
+def _log_to_stderr(*, verbose: bool) -> None:
+    """Log to standard error; DEBUG lines may hold patient data."""
+    level = logging.DEBUG if verbose else logging.INFO
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+
+
+# --- serve --------------------------------------------------------------------------------------------------------
+
+
+def _serve_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+    parser.add_argument("-v", "--verbose", action="store_true", help="log every PDU; may log patient data")
+    parser.set_defaults(run=run_serve)
+
+
+def run_serve(options: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration again."""
+    config = load_config(options)
+    _log_to_stderr(verbose=options.verbose)
+    run(config, options.config, lambda provider: print(ready_line(provider), flush=True))
+    return 0
+
+
+# --- demo ---------------------------------------------------------------------------------------------------------
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--entries", type=int, default=200, metavar="N", help="sample entries (default: %(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=11112, help="DICOM port, 0 for any (default: %(default)s)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log every PDU")
+    parser.set_defaults(run=run_demo)
+
+
+def run_demo(options: argparse.Namespace) -> int:
+    """Serve a generated worklist from a temporary store, to whoever calls."""
+    from ..demo import sample_entries
+
+    _log_to_stderr(verbose=options.verbose)
+    with tempfile.TemporaryDirectory(prefix="mwl-demo-") as folder:
+        config = demo_config(Path(folder), options.host, options.port)
+        store = Store(config.store.path)
+        store.commit_now([Put(entry) for entry in sample_entries(options.entries, date.today())], "demo")
+        store.close()
+        run(config, None, _announce)
+    return 0
+
+
+def demo_config(folder: Path, host: str, port: int) -> Config:
+    """Make the configuration of a demo: any caller, any number of associations."""
+    return from_table(
+        {
+            "dicom": {"host": host, "port": port, "check_hosts": False},
+            "ae": [{"title": "WORKLIST", "max_associations": 0}],
+        },
+        base=folder,
+    )
+
+
+def _announce(provider: Running) -> None:
+    host, _, port = provider.addresses["dicom"].rpartition(":")
+    command = Path(sys.argv[0])
+    mwl = f"{sys.executable} -m mwl" if command.stem != "mwl" else sys.argv[0]
+    print(
+        f"""A worklist of {len(provider.worklist):,} invented entries, AE title WORKLIST, at {host}:{port}.
+Any caller is welcome.  Type in another terminal:
+
+  {mwl} find WORKLIST@{host}:{port} -k Modality=CT
+
+or, with DCMTK installed:
+
+  echoscu -v -aec WORKLIST {host} {port}
+  findscu -W -aec WORKLIST -k "ScheduledProcedureStepSequence[0].Modality=CT" -k PatientName {host} {port}
+
+Ctrl-C ends it.
+""",
+        flush=True,
+    )
+    print(ready_line(provider), flush=True)
+
+
+ARGUMENTS: Final = {"serve": _serve_arguments, "demo": _demo_arguments}
