@@ -169,7 +169,9 @@ def decode_command(data: bytes) -> CommandSet:
         known = _ELEMENTS.get(number) if group == 0 else None
         if known is not None and length:
             vr, name = known
-            fields.setdefault(name, _decode_value(vr, data[start:pos]))
+            value = _decode_value(vr, data[start:pos])
+            if value not in ("", ()):  # nothing but padding
+                fields.setdefault(name, value)
     if fields.get("command_field") is None:
         raise _invalid("the command set has no Command Field", "(0000,0100)", end)
     return CommandSet(**fields)

@@ -185,6 +185,12 @@ def test_an_empty_element_is_as_good_as_none() -> None:
     assert decode_command(data) == CommandSet(command_field=0x0020)
 
 
+@pytest.mark.parametrize("value", [b"\0\0", b"  ", b" \0"])
+def test_a_text_of_nothing_but_padding_is_as_good_as_none(value: bytes) -> None:
+    data = element(0x0100, b"\x20\x00") + element(0x0002, value) + element(0x0901, value)
+    assert decode_command(data) == CommandSet(command_field=0x0020)
+
+
 def test_Q_01_values_of_odd_length_are_read_as_they_are() -> None:
     data = element(0x0002, b"1.2.3") + element(0x0100, b"\x20\x00") + element(0x0110, b"\x07")
     command = decode_command(data)
