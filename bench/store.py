@@ -12,7 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
+
 from mwl.demo import sample_entries
+from mwl.item import Entry
 from mwl.store import Put, Store
 
 _BATCH = 1000
@@ -46,6 +49,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             store.backup(Path(folder) / "backup.db")
             backed_up = time.perf_counter() - begin
         size = path.stat().st_size
+        bodies = _bodies(entries[:10_000])
         del entries
         gc.collect()
         gc.disable()  # as a provider does while it loads
@@ -62,8 +66,23 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "open_and_load_seconds": seconds,
         "backup_seconds": backed_up,
         "file_bytes_per_entry": size / count,
+        **bodies,
     }
 
 
-async def _commit_at_once(store: Store, count: int, entries: list[Any]) -> None:
+def _bodies(entries: list[Entry]) -> dict[str, Any]:
+    """Compare the two ways to write an entry: what the store keeps is JSON."""
+    figures = {}
+    for name, form in (("json", msgspec.json), ("msgpack", msgspec.msgpack)):
+        bodies = [form.encode(entry) for entry in entries]
+        decode = form.Decoder(Entry).decode
+        begin = time.perf_counter()
+        for body in bodies:
+            decode(body)
+        figures[f"{name}_body_bytes"] = sum(map(len, bodies)) / len(bodies)
+        figures[f"{name}_decode_microseconds"] = (time.perf_counter() - begin) / len(bodies) * 1e6
+    return figures
+
+
+async def _commit_at_once(store: Store, count: int, entries: list[Entry]) -> None:
     await asyncio.gather(*[store.commit([Put(entry)]) for entry in entries[:count]])

@@ -17,7 +17,8 @@ _BUSY_MILLISECONDS: Final = 10_000
 # The newest version is the number of scripts.  A script is never changed once it is released: add another one.
 #
 # Every state that an entry ever had is a row of the log; `entry` tells which one is in force.  A body is the JSON of
-# an `Entry`, and NULL for a removal: 15 % larger and slower than msgpack, but any SQLite tool can look into it.
+# an `Entry`, and NULL for a removal.  msgpack is 15 % smaller and decodes in two thirds of the time, 0.15 s less for
+# 100,000 entries (python -m bench store), but any SQLite tool can look into JSON, and SQL can too.
 MIGRATIONS: Final = (
     """
     CREATE TABLE log (
