@@ -50,7 +50,7 @@ ae_titles = st.builds(encode_ae_titles, names, names)
 
 # --- items and PDUs ----------------------------------------------------------------------------------------------
 
-proposed_contexts = st.builds(ProposedContext, uint8, uids, st.lists(uids, max_size=4).map(tuple))
+proposed_contexts = st.builds(ProposedContext, uint8, st.just("") | uids, st.lists(uids, max_size=4).map(tuple))
 context_results = st.builds(ContextResult, uint8, st.integers(0, 4), uids)
 role_selections = st.builds(RoleSelection, uids, st.integers(0, 1), st.integers(0, 1))
 extended_negotiations = st.builds(ExtendedNegotiation, uids, st.binary(max_size=8))

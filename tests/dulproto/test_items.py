@@ -206,6 +206,7 @@ def test_a_context_result_is_read_and_written_as_the_standard_lays_it_out() -> N
 
 def test_a_context_may_lack_its_syntaxes() -> None:
     assert decode_proposed_context(bytes.fromhex("05 000000"), 0, 4) == ProposedContext(5, "", ())
+    assert encode_proposed_context(ProposedContext(5, "", ())) == bytes.fromhex("20 00 0004 05 000000")
     assert decode_context_result(bytes.fromhex("05 00 03 00"), 0, 4) == ContextResult(5, 3, "")
 
 
