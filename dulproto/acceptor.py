@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .acse import Requestor, negotiate
 from .assembler import Message
 from .association import Association
-from .dimse import CommandField, ResponseTemplate
+from .dimse import REQUIRED_FIELDS, CommandField, ResponseTemplate
 from .errors import ElementLimitError, LocalProtocolError
 from .events import Aborted, Associate, AssociationEvent, Release
 from .fsm import State
@@ -143,7 +143,8 @@ class Acceptor(Connection):
         template = self._templates.get(key)
         if template is None:
             template = ResponseTemplate(*key, context.abstract_syntax, self.association.maximum_length)
-            self._templates[key] = template
+            if key[1] in REQUIRED_FIELDS:  # not for each number that a peer may think of
+                self._templates[key] = template
         return Operation(
             message,
             context,
