@@ -30,7 +30,8 @@ fuzz: $(VENV)/.test
 	HYPOTHESIS_PROFILE=fuzz $(PYTEST) tests/dulproto tests/mwl
 
 bench: $(VENV)/.bench
-	$(BIN)/python -m bench associations
+	$(BIN)/python -m bench $(BENCH_OPTIONS) associations
+	$(BIN)/python -m bench $(BENCH_OPTIONS) quickack
 
 venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -26,7 +26,8 @@ def main() -> int:
     arguments = parser.parse_args()
     figures: dict[str, Any] = importlib.import_module(f"bench.{arguments.name}").run(arguments)
     for key, value in figures.items():
-        print(f"{key.replace('_', ' '):36} {value:,.3f}" if isinstance(value, float) else f"{key:36} {value}")
+        shown = f"{value:,.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
+        print(f"{key.replace('_', ' '):40} {shown}")
     if arguments.json:
         machine = {"python": platform.python_version(), "machine": platform.machine(), "system": platform.platform()}
         text = json.dumps({"measurement": arguments.name, **figures, **machine}, indent=1)

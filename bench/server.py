@@ -28,7 +28,7 @@ class Provider:
 @contextmanager
 def provider(entries: int) -> Iterator[Provider]:
     """Run `mwl demo` with so many entries on a free port."""
-    command = [sys.executable, "-m", "mwl", "demo", "--entries", str(entries), "--port", "0", "--http-port", "0"]
+    command = [sys.executable, "-m", "mwl", "demo", "--entries", str(entries), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
