@@ -246,7 +246,7 @@ def check_pdv_length(length: int, available: int, offset: int) -> None:
 
 def decode_p_data_tf(data: bytes) -> PDataTf:
     """Decode a whole P-DATA-TF, PS3.8 Table 9-22; an `Association` reads PDVs as they come instead."""
-    pdvs = []
+    pdvs: list[Pdv] = []
     pos, end = PDU_HEADER.size, len(data)
     while pos < end or not pdvs:  # there must be one at least
         if end - pos < PDV_HEADER.size:

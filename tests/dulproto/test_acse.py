@@ -200,6 +200,7 @@ def test_R_013_the_association_above_the_limit_is_rejected_with_2_3_2() -> None:
     assert isinstance(
         decide(request(), Requestor(associations={"WORKLIST": 4, "OTHER": 9}), max_associations=5).pdu, AssociateAc
     )
+    assert isinstance(decide(request(), Requestor(associations={"OTHER": 9}), max_associations=1).pdu, AssociateAc)
     decision = decide(request(), Requestor(associations={"WORKLIST": 5}), max_associations=5)
     assert rejected(decision, 2, 3, 2)
     assert decision.reason.startswith("associations: 5 of 5 associations open")
@@ -260,6 +261,7 @@ def test_R_018_an_even_context_id_aborts_as_service_user_with_reason_0(context_i
     decision = decide(request(ProposedContext(1, MWL, SYNTAXES), ProposedContext(context_id, MWL, SYNTAXES)))
     assert decision.pdu == Abort(0, 0)
     assert decision.reason == f"presentation contexts: context id {context_id} is even"
+    assert not decision.checks[-1].passed
 
 
 def test_R_018_tolerance_of_even_ids_accepts_and_echoes_them() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+from importlib import import_module
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import dulproto
@@ -106,6 +108,17 @@ def test_mwl_uses_public_names_of_dulproto_only(path: Path) -> None:
         name for module, name in imports(path, at_run_time=False) if module.partition(".")[0] == "dulproto" and name
     }
     assert used <= {*dulproto.__all__, "__version__", *(path.stem for path in MODULES if path.stem[0] != "_")}
+
+
+def test_every_value_is_frozen() -> None:
+    modules = [import_module(f"dulproto.{path.stem}") for path in MODULES if path.stem in LAYER_OF]
+    values = {thing for module in modules for thing in vars(module).values() if is_struct(thing)}
+    assert len(values) > 25
+    assert {value.__name__ for value in values if not value.__struct_config__.frozen} == set()
+
+
+def is_struct(thing: object) -> bool:
+    return isinstance(thing, type) and issubclass(thing, msgspec.Struct) and thing is not msgspec.Struct
 
 
 def test_the_public_names_exist_and_are_named_once() -> None:
