@@ -42,8 +42,6 @@ _ACCESSION, _PATIENT_ID, _PROCEDURE_ID, _STUDY, _NAME = (
     (tag,) for tag in (0x00080050, 0x00100020, 0x00401001, 0x0020000D, 0x00100010)
 )
 
-# Below this many candidates it is faster to test each of them than to look up another index: python -m bench match
-_FEW: Final = 100
 _TEST_COSTS: Final = 4  # times as much as looking at one distinct value of an index
 
 _start_of = attrgetter("start")
@@ -52,10 +50,14 @@ _Terms = set[tuple[tuple[int, ...], str | int]]
 
 
 class Worklist:
-    """All entries, with the indexes over them.  `version` grows with every change."""
+    """All entries, with the indexes over them.  `version` grows with every change.
 
-    def __init__(self) -> None:
+    With `few` candidates left, or less, each of them is tested in place of looking up another index.
+    """
+
+    def __init__(self, *, few: int = 100) -> None:
         self.version = 0
+        self._few = few
         self._slots: list[Slot | None] = []
         self._free: list[int] = []
         self._count = 0
@@ -152,7 +154,7 @@ class Worklist:
             lookups.append((max(effort, index.estimate(condition, today)), effort, place, condition, index))
         found: BitMap | None = None
         for _, effort, _, condition, index in sorted(lookups):
-            if found is not None and len(found) <= max(_FEW, effort // _TEST_COSTS):
+            if found is not None and len(found) <= max(self._few, effort // _TEST_COSTS):
                 tests.append(condition.test)
                 continue
             posting = index.find(condition, today)

@@ -1,0 +1,291 @@
+from __future__ import annotations
+
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from samples import NOW, compiled, data_set, element, entry, found, worklist
+
+from mwl.item import STATUSES, Code, Entry, PatientIdentifier
+from mwl.query import Query, QueryPolicy
+from mwl.view import ListFilter, View, compile_view
+from mwl.worklist import Worklist
+
+
+class Filter(msgspec.Struct, frozen=True):
+    modality: tuple[str, ...] = ()
+    station_ae_title: tuple[str, ...] = ()
+    location: tuple[str, ...] = ()
+    status: tuple[str, ...] = ()
+    days_back: int | None = None
+    days_ahead: int | None = None
+
+
+UNIVERSAL = compiled({})
+
+
+def listed(entries: list[Entry], now: datetime = NOW, **filters: ListFilter) -> list[str]:
+    return found(entries, UNIVERSAL, now, compile_view(**filters))
+
+
+# --- order, snapshot, entries -------------------------------------------------------------------------------------
+
+
+def test_an_answer_is_ordered_by_start_and_then_by_key() -> None:
+    entries = [
+        entry(4, start_time=time(11)),
+        entry(3, start_time=time(10)),
+        entry(2, start_time=time(10)),
+        entry(1, start_date=date(2024, 7, 6), start_time=time(8)),
+        entry(5, start_date=None, start_time=None),
+        entry(6, start_time=None),
+    ]
+    assert found(entries, UNIVERSAL) == ["SPS6", "SPS2", "SPS3", "SPS4", "SPS1", "SPS5"]
+
+
+def test_Q_80_an_entry_with_the_same_key_replaces_the_other() -> None:
+    made = worklist(entry(1), entry(1, modality="MR"))
+    assert len(made) == 1
+    assert not made.match(compiled({"Modality": "CT"}), compile_view(), NOW)
+    assert made.match(compiled({"Modality": "MR"}), compile_view(), NOW)
+
+
+def test_a_match_is_a_snapshot() -> None:
+    made = worklist(entry(1), entry(2))
+    slots = made.match(UNIVERSAL, compile_view(), NOW)
+    made.remove(entry(1).key)
+    made.put(entry(3))
+    made.put(entry(2, modality="MR"))
+    assert [(slot.entry.step.step_id, slot.entry.step.modality) for slot in slots] == [("SPS1", "CT"), ("SPS2", "CT")]
+
+
+def test_entries_can_be_found_iterated_and_removed() -> None:
+    made = worklist(entry(1), entry(2))
+    assert made.get(entry(1).key) == entry(1)
+    assert made.get(("1.2.3.1", "other")) is None
+    assert {one.step.step_id for one in made} == {"SPS1", "SPS2"}
+    assert made.remove(entry(1).key)
+    assert not made.remove(entry(1).key)
+    assert [one.step.step_id for one in made] == ["SPS2"]
+
+
+def test_steps_of_one_study_are_entries_of_their_own() -> None:
+    made = worklist(entry(1, step_id="A"), entry(1, step_id="B"), entry(1, step_id="C"))
+    assert made.remove(("1.2.3.1", "B"))
+    assert {one.step.step_id for one in made} == {"A", "C"}
+
+
+def test_the_version_grows_with_every_change() -> None:
+    made = worklist(entry(1))
+    before = made.version
+    made.put(entry(1))
+    after_put = made.version
+    made.remove(entry(1).key)
+    assert before < after_put < made.version
+
+
+# --- what is listed at all ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_R_040_only_steps_that_are_to_be_done_are_listed(status: str) -> None:
+    one = entry(status=status)
+    assert bool(listed([one])) == (status in ("SCHEDULED", "ARRIVED", "READY"))
+    assert bool(listed([one], ae=Filter(status=(status,)))) == (
+        status in ("SCHEDULED", "ARRIVED", "READY", "STARTED")
+    )
+
+
+@pytest.mark.parametrize(
+    ("matching", "other"),
+    [
+        (Filter(modality=("CT", "US")), Filter(modality=("MR",))),
+        (Filter(station_ae_title=("CT1",)), Filter(station_ae_title=("MR1",))),
+        (Filter(location=("R1",)), Filter(location=("R2",))),
+        (Filter(days_back=0), Filter(days_back=0, days_ahead=0)),
+        (Filter(days_ahead=1), Filter(days_ahead=0)),
+    ],
+)
+def test_R_040_the_filters_of_ae_and_remote_both_hold(matching: Filter, other: Filter) -> None:
+    one = entry(location="R1", start_date=date(2024, 7, 6))
+    assert listed([one], ae=matching) == ["SPS1"]
+    assert listed([one], ae=Filter(), remote=matching) == ["SPS1"]
+    assert listed([one], ae=other, remote=matching) == []
+    assert listed([one], ae=matching, remote=other) == []
+
+
+def test_R_040_the_window_of_days_moves_with_the_day() -> None:
+    view = compile_view(ae=Filter(days_back=1, days_ahead=1))
+    entries = [entry(day, start_date=date(2024, 7, day)) for day in range(1, 10)]
+    assert found(entries, UNIVERSAL, datetime(2024, 7, 3), view) == ["SPS2", "SPS3", "SPS4"]
+    assert found(entries, UNIVERSAL, datetime(2024, 7, 5), view) == ["SPS4", "SPS5", "SPS6"]
+
+
+# --- the indexes against a scan -----------------------------------------------------------------------------------
+
+NAMES = ("Doe^John", "DOE^JANE^^^", "Döe^John", "Doe", "Смит^Иван", "Yamada^Tarou=山田^太郎", "กุ^ก", "e\u0301x^y", "")
+KEY_NAMES = (
+    "doe^john",
+    "Doe*",
+    "*j*",
+    "d?e*",
+    "D*^J*",
+    "=山田*",
+    "山田^太郎",
+    "Смит^*",
+    "ก?*",
+    "\u00e9*",
+    "?*",
+    "*",
+    "doe^*",
+)
+STATIONS = ("CT1", "ct1", "MR1", "CT2")
+MODALITIES = ("CT", "MR", "US")
+DAYS = tuple(date(2024, 7, 5) + timedelta(days) for days in range(-3, 4))
+IDS = ("1", "2", "10", "1*", "")
+
+entries = st.builds(
+    entry,
+    number=st.integers(1, 12),
+    name=st.sampled_from(NAMES),
+    identifiers=st.lists(
+        st.builds(PatientIdentifier, st.sampled_from(("1", "2", "10")), st.sampled_from(("A", "B"))), max_size=3
+    ).map(tuple),
+    accession_number=st.sampled_from(IDS),
+    procedure_id=st.sampled_from(IDS),
+    station_ae_titles=st.lists(st.sampled_from(STATIONS), max_size=2).map(tuple),
+    modality=st.sampled_from(MODALITIES),
+    location=st.sampled_from(("R1", "R2", "r1", "")),
+    start_date=st.sampled_from((*DAYS, None)),
+    start_time=st.sampled_from((time(8), time(10), time(10, 30), None)),
+    status=st.sampled_from(STATUSES),
+    study_date=st.sampled_from((*DAYS, None)),
+    patient_weight=st.sampled_from((70.0, 80.5, None)),
+    protocol_codes=st.lists(
+        st.builds(Code, st.sampled_from(("A", "B")), st.sampled_from(("X", "Y"))), max_size=2
+    ).map(tuple),
+)
+
+
+def optional(values: tuple[str, ...]) -> st.SearchStrategy[str | None]:
+    return st.sampled_from((None, "", *values))
+
+
+step_keys = st.fixed_dictionaries(
+    {
+        "ScheduledStationAETitle": optional(("CT1", "ct2", "C*", "CT1\\MR1", "?T1", "XX")),
+        "Modality": optional(("CT", "mr", "CT\\US", "?R", "*")),
+        "ScheduledProcedureStepStartDate": optional(
+            (
+                "20240705",
+                "20240704-20240706",
+                "20240705-",
+                "-20240704",
+                "20240706-20240705",
+                "nonsense",
+                "20240702\\20240708",
+            )
+        ),
+        "ScheduledProcedureStepStartTime": optional(("10", "0900-1030", "1030-", "-10", "0800\\1030", "*")),
+        "ScheduledProcedureStepLocation": optional(("R1", "r*")),
+        "ScheduledProcedureStepStatus": optional(("SCHEDULED", "a*")),
+        "ScheduledProcedureStepID": optional(("SPS1", "SPS*", "*1\\SPS2")),
+    }
+)
+root_keys = st.fixed_dictionaries(
+    {
+        "PatientName": optional(KEY_NAMES),
+        "PatientID": optional(("1", "2\\10", "1*")),
+        "IssuerOfPatientID": optional(("A", "B")),
+        "AccessionNumber": optional(("1", "1*", "2\\10")),
+        "RequestedProcedureID": optional(("1", "?", "*0")),
+        "StudyInstanceUID": optional(("1.2.3.1", "1.2.3.1\\1.2.3.2")),
+        "StudyDate": optional(("20240705-", "20240704")),
+        "PatientWeight": optional(("70.0",)),
+    }
+)
+policies = st.builds(
+    QueryPolicy,
+    matching=st.sampled_from(("all", "statement")),
+    datetime_matching=st.sampled_from(("combined", "independent")),
+    ae_key_ignore_case=st.booleans(),
+    ignore_accents=st.booleans(),
+    lenient_pn=st.booleans(),
+    match_other_patient_ids=st.booleans(),
+    primary_patient_id_issuer=st.sampled_from(("", "B")),
+    wildcards_in_single_value_keys=st.booleans(),
+)
+filters = st.builds(
+    Filter,
+    modality=st.sampled_from(((), ("CT",), ("CT", "MR"))),
+    station_ae_title=st.sampled_from(((), ("CT1",))),
+    location=st.sampled_from(((), ("R1", "R2"))),
+    status=st.sampled_from(((), ("SCHEDULED",), ("STARTED", "CANCELED"))),
+    days_back=st.sampled_from((None, 0, 2)),
+    days_ahead=st.sampled_from((None, 0, 2)),
+)
+
+
+@st.composite
+def queries(draw: st.DrawFn) -> Query:
+    def given_keys(strategy: st.SearchStrategy[dict[str, str | None]]) -> dict[str, Any]:
+        return {keyword: text for keyword, text in draw(strategy).items() if text is not None}
+
+    step = given_keys(step_keys)
+    if draw(st.booleans()):
+        step["ScheduledProtocolCodeSequence"] = [
+            data_set([element("CodeValue", "A"), element("CodingSchemeDesignator", "X")])
+        ]
+    return compiled(step, draw(policies), **given_keys(root_keys))
+
+
+def scan(entries: list[Entry], query: Query, view: View, today: date) -> list[tuple[str, str]]:
+    """Test every condition on every entry."""
+    conditions = [*query.conditions, *view.conditions]
+    hits = [one for one in entries if all(condition.test(one, today) for condition in conditions)]
+
+    def order(one: Entry) -> tuple[bool, date, time, tuple[str, str]]:
+        on, at = one.step.start_date, one.step.start_time
+        return (on is None, on or date.min, at or time.min, one.key)
+
+    return [one.key for one in sorted(hits, key=order)]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    changes=st.lists(st.tuples(st.booleans(), entries), max_size=25),
+    asked=st.lists(st.tuples(queries(), filters), min_size=1, max_size=4),
+    few=st.sampled_from((0, 2, 100)),
+)
+def test_the_indexes_find_what_a_scan_finds_in_the_same_order(
+    changes: list[tuple[bool, Entry]], asked: list[tuple[Query, Filter]], few: int
+) -> None:
+    made, kept = Worklist(few=few), dict[tuple[str, str], Entry]()
+    for removed, one in changes:
+        if removed:
+            assert made.remove(one.key) == (kept.pop(one.key, None) is not None)
+        else:
+            made.put(one)
+            kept[one.key] = one
+        for query, filter_ in asked[:1]:
+            view = compile_view(ae=filter_)
+            keys = [slot.entry.key for slot in made.match(query, view, NOW)]
+            assert keys == scan(list(kept.values()), query, view, NOW.date())
+    for query, filter_ in asked:
+        view = compile_view(ae=filter_)
+        keys = [slot.entry.key for slot in made.match(query, view, NOW)]
+        assert keys == scan(list(kept.values()), query, view, NOW.date())
+    assert len(made) == len(kept)
+
+
+@given(entries=st.lists(entries, min_size=1, max_size=20))
+def test_nothing_is_left_of_entries_that_were_removed(entries: list[Entry]) -> None:
+    made = worklist(*entries)
+    for one in entries:
+        made.remove(one.key)
+    assert len(made) == 0
+    assert made.match(UNIVERSAL, compile_view(ae=Filter(status=STATUSES)), NOW) == []
+    assert not any(index.postings for index in made._indexes.values())  # type: ignore[attr-defined]
