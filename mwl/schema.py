@@ -97,17 +97,18 @@ class StoreError(MwlError):
 
 
 def open_file(path: Path, *, create: bool) -> apsw.Connection:
-    """Open a store's file, check that it is one, and bring its schema up to date if it may be written."""
+    """Open a store's file, check that it is one, and bring an older schema up to date."""
     try:
         flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
         connection = apsw.Connection(str(path), flags=flags)
         connection.set_busy_timeout(_BUSY_MILLISECONDS)
         version = _check_version(connection, path)
-        if create:
-            connection.pragma("journal_mode", "wal")
-            connection.pragma("synchronous", "full")
-            if version < len(MIGRATIONS):
-                _migrate(connection)
+        if version == 0 and not create:
+            raise StoreError(f"{path} is empty: nothing was ever put into it")
+        connection.pragma("journal_mode", "wal")
+        connection.pragma("synchronous", "full")
+        if version < len(MIGRATIONS):
+            _migrate(connection)
     except apsw.CantOpenError as exc:
         raise StoreError(f"{path} cannot be opened: {'is its folder there?' if create else 'no such file'}") from exc
     except apsw.NotADBError as exc:

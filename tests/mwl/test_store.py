@@ -324,14 +324,15 @@ def test_a_store_of_a_newer_schema_is_refused_and_left_alone(store: Store, path:
     connection.close()
 
 
+@pytest.mark.parametrize("kind", [Store, StoreReader])
 def test_a_store_of_an_older_schema_is_brought_up_to_date(
-    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, path: Path, kind: type[StoreReader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.commit_now([Put(entry(1))])
     store.close()
     newer = (*schema.MIGRATIONS, "CREATE TABLE later (x INT) STRICT; INSERT INTO later VALUES (1)")
     monkeypatch.setattr(schema, "MIGRATIONS", newer)
-    upgraded = Store(path)
+    upgraded = kind(path)
     assert entries_of(upgraded) == [entry(1)]
     assert upgraded._connection.pragma("user_version") == len(newer)
     assert upgraded._connection.execute("SELECT x FROM later").get == 1
@@ -369,6 +370,13 @@ def test_a_file_that_is_no_store_is_refused_and_left_alone(tmp_path: Path) -> No
 def test_a_store_in_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="folder"):
         Store(tmp_path / "none" / "worklist.db")
+
+
+def test_an_empty_file_is_no_store_to_read(path: Path) -> None:
+    path.touch()
+    with pytest.raises(StoreError, match="is empty"):
+        StoreReader(path)
+    assert path.stat().st_size == 0
 
 
 def test_a_reader_makes_no_store(path: Path) -> None:
