@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 from typing import Final
 
@@ -75,7 +76,8 @@ async def _echo(options: argparse.Namespace) -> int:
 def _explained(options: argparse.Namespace, exc: OSError | dulproto.DulError) -> MwlError:
     """Say where it happened, and what the operating system or the peer said."""
     if isinstance(exc, OSError) and not isinstance(exc, TimeoutError):
-        return MwlError(f"{options.address}: {exc.strerror or exc}: is the provider running there?")
+        said = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror or exc
+        return MwlError(f"{options.address}: {said}: is the provider running there?")
     return MwlError(f"{options.address}: {exc}")
 
 

@@ -67,11 +67,11 @@ def run_demo(options: argparse.Namespace) -> int:
 
 
 def demo_config(folder: Path, host: str, port: int) -> Config:
-    """Make the configuration of a demo: any caller, any number of associations."""
+    """Make the configuration of a demo: any caller, any number of associations, names of every alphabet."""
     return from_table(
         {
             "dicom": {"host": host, "port": port, "check_hosts": False},
-            "ae": [{"title": "WORKLIST", "max_associations": 0}],
+            "ae": [{"title": "WORKLIST", "max_associations": 0, "character_set": "ISO_IR 192"}],
         },
         base=folder,
     )
