@@ -58,10 +58,14 @@ class Rules(msgspec.Struct, frozen=True, eq=False):
 
 
 class Provider:
-    """Answers queries on a worklist; the configuration may be replaced at any time."""
+    """Answers queries on a worklist; the configuration may be replaced at any time.
 
-    def __init__(self, worklist: Worklist, config: Config) -> None:
+    `now` tells the local time of the site: "today" in a query, in a filter and in an age is its date.
+    """
+
+    def __init__(self, worklist: Worklist, config: Config, now: Callable[[], datetime] = datetime.now) -> None:
         self.worklist = worklist
+        self.now = now
         self.use(config)
 
     def use(self, config: Config) -> None:
@@ -91,7 +95,7 @@ class Provider:
             logger.warning("%s: query refused, %04XH: %s", _caller(operation), exc.status, exc.comment)
             yield operation.final(exc.status, error_comment=exc.comment, offending_element=exc.offending or None)
             return
-        now = datetime.now()
+        now = self.now()
         slots = self.worklist.match(query, rules.view, now)
         status: int = Status.SUCCESS
         if 0 < rules.max_results < len(slots):

@@ -9,6 +9,7 @@ import logging
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,13 +37,21 @@ class Running:
     `reload` puts another configuration in force: associations that are open go on, with what they negotiated.
     """
 
-    def __init__(self, config: Config, source: Path | None, store: Store, worklist: Worklist, revision: int) -> None:
+    def __init__(
+        self,
+        config: Config,
+        source: Path | None,
+        store: Store,
+        worklist: Worklist,
+        revision: int,
+        now: Callable[[], datetime],
+    ) -> None:
         self.config = config
         self.source = source
         self.store = store
         self.worklist = worklist
         self.revision = revision
-        self.provider = Provider(worklist, config)
+        self.provider = Provider(worklist, config, now)
         self.server: dulproto.Server | None = None
 
     def follow(self) -> None:
@@ -101,8 +110,13 @@ def _limits(config: Config) -> dulproto.Limits:
 
 
 @contextlib.asynccontextmanager
-async def running(config: Config, source: Path | None = None, drain_seconds: float = 0) -> AsyncIterator[Running]:
-    """Run a provider for the length of the block.
+async def running(
+    config: Config,
+    source: Path | None = None,
+    drain_seconds: float = 0,
+    now: Callable[[], datetime] = datetime.now,
+) -> AsyncIterator[Running]:
+    """Run a provider for the length of the block; `now` tells what day and time it is.
 
     Raises:
         StoreError: the store cannot be used, or another provider serves it.
@@ -111,7 +125,7 @@ async def running(config: Config, source: Path | None = None, drain_seconds: flo
     with lock(config.store.path), contextlib.closing(Store(config.store.path)) as store:
         worklist = Worklist()
         revision = _load(store, worklist)
-        provider = Running(config, source, store, worklist, revision)
+        provider = Running(config, source, store, worklist, revision, now)
         provider.server = await dulproto.serve(
             provider.provider.services(),
             host=config.dicom.host,
