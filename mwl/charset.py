@@ -1,26 +1,25 @@
 """Specific Character Set, PS3.3 C.12.1.1.2 and PS3.5 6.1: text of requests to Unicode, Unicode to responses.
 
-Code extensions by ISO 2022 are left to pydicom; everything else is one of Python's codecs.
+Code extensions are in `iso2022`; everything else is one of Python's codecs.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
 import msgspec
-from pydicom.charset import decode_bytes, encode_string
+
+from .iso2022 import EXTENSIONS, decode_extended, encode_extended
 
 __all__ = [
     "LATIN_1",
     "CharacterSet",
     "character_set",
     "decode_text",
-    "encode_person_name",
     "encode_text",
     "is_known_character_set",
     "strip_accents",
@@ -33,12 +32,6 @@ _SINGLE_BYTE: Final = {
     126: "iso8859_7", 127: "iso8859_6", 138: "iso8859_8", 144: "iso8859_5", 148: "iso8859_9", 166: "tis_620",
     203: "iso8859_15",
 }
-# As pydicom names them, since it picks codecs of code extensions by these very names.
-_EXTENSIONS: Final = {
-    6: "iso8859", 13: "shift_jis", 58: "iso_ir_58", 87: "iso2022_jp", 100: "latin_1", 101: "iso8859_2",
-    109: "iso8859_3", 110: "iso8859_4", 126: "iso_ir_126", 127: "iso_ir_127", 138: "iso_ir_138",
-    144: "iso_ir_144", 148: "iso_ir_148", 149: "euc_kr", 159: "iso2022_jp_2", 166: "iso_ir_166",
-}
 # fmt: on
 _STAND_ALONE: Final = {"ISO_IR 192": "utf_8", "GB18030": "gb18030", "GBK": "gbk"}
 
@@ -50,14 +43,17 @@ _ALIASES: Final = {
     **dict.fromkeys(("GBK", "ISO 2022 GBK", "ISO_IR GBK"), "GBK"),
     "ISO 2022 58": "ISO 2022 IR 58",
 }
-_DELIMITERS: Final = set(b"\\^=\r\n\t\f")
 
 
 class CharacterSet(msgspec.Struct, frozen=True, gc=False):
-    """One value of Specific Character Set: its terms as the standard spells them, and their codecs."""
+    """One value of Specific Character Set: its terms as the standard spells them, and their codecs.
+
+    `extensions` are the registration numbers of the sets if there are code extensions, PS3.3 Table C.12-3.
+    """
 
     terms: tuple[str, ...]
     codecs: tuple[str, ...]
+    extensions: tuple[int, ...] = ()
 
     @property
     def value(self) -> str:
@@ -95,10 +91,10 @@ def character_set(value: str) -> CharacterSet:
         if numbers[0] not in _SINGLE_BYTE:
             raise ValueError(f"{value!r} is no Specific Character Set")
         return CharacterSet((terms[0] or "ISO_IR 6",), (_SINGLE_BYTE[numbers[0]],))
-    if not all(number in _EXTENSIONS for number in numbers):
+    if not all(number in EXTENSIONS for number in numbers):
         raise ValueError(f"{value!r} is no Specific Character Set")
     extended = tuple(f"ISO 2022 IR {number}" for number in numbers)
-    return CharacterSet(extended, tuple(_EXTENSIONS[number] for number in numbers))
+    return CharacterSet(extended, tuple(EXTENSIONS[number].codec for number in numbers), tuple(numbers))
 
 
 def is_known_character_set(value: str) -> bool:
@@ -136,11 +132,9 @@ def decode_text(raw: bytes, declared: CharacterSet | None, default: CharacterSet
 
 
 def _decode(raw: bytes, declared: CharacterSet) -> str:
-    if len(declared.codecs) == 1 and not declared.terms[0].startswith("ISO 2022"):
-        return raw.decode(declared.codecs[0], errors="replace")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns of bytes that it replaces
-        return decode_bytes(raw, list(declared.codecs), _DELIMITERS)
+    if declared.extensions:
+        return decode_extended(raw, EXTENSIONS[declared.extensions[0]])
+    return raw.decode(declared.codecs[0], errors="replace")
 
 
 # --- encode -------------------------------------------------------------------------------------------------------
@@ -158,16 +152,6 @@ def encode_text(text: str, target: CharacterSet, *, transliterate: bool = True) 
         return encode("".join([_replace(character, encode) for character in composed]))
 
 
-def encode_person_name(name: str, target: CharacterSet, *, transliterate: bool = True) -> bytes:
-    """Encode a PN, where code extensions start anew in each component, PS3.5 6.1.2.5.3."""
-    if len(target.codecs) == 1 or name.isascii():
-        return encode_text(name, target, transliterate=transliterate)
-    groups = [group.split("^") for group in name.split("=")]
-    return b"=".join(
-        [b"^".join([encode_text(part, target, transliterate=transliterate) for part in group]) for group in groups]
-    )
-
-
 def _encode_or_mark(character: str, encode: Callable[[str], bytes]) -> bytes:
     try:
         return encode(character)
@@ -177,31 +161,13 @@ def _encode_or_mark(character: str, encode: Callable[[str], bytes]) -> bytes:
 
 @lru_cache(maxsize=256)
 def _encoder(target: CharacterSet) -> Callable[[str], bytes]:
+    if target.extensions:
+        sets = [EXTENSIONS[number] for number in target.extensions]
+        return lambda text: text.encode("ascii") if text.isascii() else encode_extended(text, sets)
     if target.codecs == ("shift_jis",):
         return _encode_katakana
-    if len(target.codecs) == 1 and not target.terms[0].startswith("ISO 2022"):
-        codec = target.codecs[0]
-        return lambda text: text.encode(codec)
-    codecs = list(target.codecs)
-
-    def encode_extended(text: str) -> bytes:
-        if text.isascii():
-            return text.encode("ascii")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # instead of raising, pydicom warns and replaces
-            try:
-                encoded = encode_string(text, codecs)
-            except UserWarning:
-                raise UnicodeEncodeError("ISO 2022", text, 0, len(text), "not in any of the sets") from None
-        if _MORE_THAN_ASCII.search(encoded) and codecs[0] == "iso8859":
-            raise UnicodeEncodeError("ISO 2022", text, 0, len(text), "more than ISO 646")
-        return encoded
-
-    return encode_extended
-
-
-# What pydicom takes for ISO 646 is Latin-1.
-_MORE_THAN_ASCII: Final = re.compile(rb"(?:^|\x1b\(B)[^\x1b]*[\x80-\xff]")
+    codec = target.codecs[0]
+    return lambda text: text.encode(codec)
 
 
 def _encode_katakana(text: str) -> bytes:

@@ -122,7 +122,7 @@ class _Compiler:
         data_set, at_root = self._gather_step_keys(data_set)
         conditions, shape = self.level(data_set, (), "", matching=True)
         if self.policy.match_other_patient_ids:
-            conditions = _on_any_identifier(conditions)
+            conditions = self._on_any_identifier(conditions)
         if at_root:
             shape = tuple(sorted([*shape, *((tag, None) for tag in at_root)]))
         return Query(
@@ -304,6 +304,17 @@ class _Compiler:
             return times(attribute, kind, get, reading.intervals)
         return on_days(attribute, kind, get, [Days(each.low, each.high) for each in reading.intervals])
 
+    def _on_any_identifier(self, conditions: list[Condition]) -> list[Condition]:
+        """Let any one identifier of a patient satisfy the keys on Patient ID and its issuer."""
+        wanted = [condition for condition in conditions if condition.attribute.path in _PATIENT_ID]
+        if not wanted:
+            return conditions
+        together = any_item(wanted[0].attribute, lambda entry, today: entry.patient.identifiers, wanted)
+        together = msgspec.structs.replace(together, values=wanted[0].values, accepts=wanted[0].accepts)
+        place = next(place for place, key in enumerate(self.keys) if key.condition is wanted[0])
+        self.keys[place] = msgspec.structs.replace(self.keys[place], condition=together)
+        return [together, *(condition for condition in conditions if condition not in wanted)]
+
     def _today(self, prefix: str) -> Condition:
         """Mean today if a device asks for a range of times and for no date."""
         attribute, days = BY_PATH[_START_DATE], self.policy.day_tolerance
@@ -311,16 +322,6 @@ class _Compiler:
         reading = Reading("range", "a range of times without a date means today", condition)
         self.keys.append(_key(attribute, "", reading))
         return condition
-
-
-def _on_any_identifier(conditions: list[Condition]) -> list[Condition]:
-    """Let one identifier of a patient, the primary one or another, satisfy the keys on Patient ID and its issuer."""
-    wanted = [condition for condition in conditions if condition.attribute.path in _PATIENT_ID]
-    if not wanted:
-        return conditions
-    together = any_item(wanted[0].attribute, lambda entry, today: entry.patient.identifiers, wanted)
-    narrowed = msgspec.structs.replace(together, values=wanted[0].values, accepts=wanted[0].accepts)
-    return [narrowed, *(condition for condition in conditions if condition not in wanted)]
 
 
 def _same_form(one: Reading, other: Reading) -> bool:

@@ -16,7 +16,7 @@ import msgspec
 from dulproto import VR_OF_TAG, DataSet, Element, encode_data_set
 
 from .attributes import BY_PATH, Attribute
-from .charset import LATIN_1, CharacterSet, character_set, encode_person_name, encode_text
+from .charset import LATIN_1, CharacterSet, character_set, encode_text
 from .derived import getter
 from .item import Entry, dicom_text
 from .query import Query, Shape
@@ -192,4 +192,4 @@ class _Rules:
             )
         if policy.upper_case_names:
             value = value.upper()
-        return encode_person_name(value, self.target, transliterate=policy.transliterate)
+        return self.text(value)
