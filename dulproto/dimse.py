@@ -5,7 +5,9 @@ A command set is always Implicit VR Little Endian, whatever was negotiated.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
+from operator import add
 from struct import Struct
 from typing import Any, Final
 
@@ -243,6 +245,20 @@ class ResponseTemplate:
             return self._command(message_id, status, NO_DATA_SET)
         command = msgspec.structs.replace(self._command_set(message_id, status, NO_DATA_SET), **fields)
         return encode_message(self.context_id, command, b"", self.maximum_length)
+
+    def segments(self, data_sets: Sequence[bytes], pending: int, final: int) -> list[bytes] | None:
+        """Encode a whole answer as the bytes between its message IDs: `message_id.join(segments)` sends it.
+
+        None where the peer's maximum length is so small that it splits a command.
+        """
+        around_pending, around_final = self.around_id(pending, DATA_SET), self.around_id(final, NO_DATA_SET)
+        if around_pending is None or around_final is None:
+            return None
+        head, tail = around_pending
+        last, end = around_final
+        heads = [head] * len(data_sets) + [last]  # each stands behind the data set of the response before it
+        bodies = [tail + encode_fragments(self.context_id, 0, data, self.maximum_length) for data in data_sets]
+        return [*map(add, [b"", *bodies], heads), end]
 
     def around_id(self, status: int, data_set_type: int) -> tuple[bytes, bytes]:
         """Return the bytes before and behind the message ID."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -13,10 +12,12 @@ import msgspec
 import dulproto
 from dulproto import CommandField, Operation, Status
 
+from .answers import CACHES_ARE_ON, Answer, AnswerCache
 from .config import Config
 from .key_matching import QueryPolicy
 from .query import IdentifierError, Query, compile_query
 from .response import ResponsePolicy, response_encoder
+from .slot import Slot
 from .view import View, compile_view
 from .worklist import Worklist
 
@@ -24,11 +25,13 @@ __all__ = ["Provider", "Rules"]
 
 logger = logging.getLogger("mwl")
 
-MATCHES_A_STEP: Final = 32  # encoded in one go: an answer of thousands must not keep others waiting
+_MATCHES_A_STEP: Final = 32  # of a long answer, encoded in one go
+_KEPT_MATCHES: Final = 100  # a longer answer is not kept whole, and is sent step by step
 
 # Modalities poll with equal bytes.  A longer identifier is no poll, and not worth the memory.
 _CACHED_IDENTIFIERS: Final = 4096
 _CACHED_IDENTIFIER_BYTES: Final = 4096
+_CACHED_RULES: Final = 4096
 
 
 class Rules(msgspec.Struct, frozen=True, eq=False):
@@ -71,10 +74,9 @@ class Provider:
     def use(self, config: Config) -> None:
         """Answer by another configuration from now on."""
         self.config = config
-        self._rules: Callable[[str, str], Rules] = lru_cache(1024)(
-            lambda called, calling: Rules.of(config, called, calling)
-        )
+        self._rules: dict[tuple[str, str], Rules] = {}
         self._queries: dict[tuple[bytes, str, Rules], Query] = {}
+        self._answers = AnswerCache()
 
     def services(self) -> dulproto.Services:
         """Give the handlers for the association layer."""
@@ -83,28 +85,48 @@ class Provider:
             dulproto.MODALITY_WORKLIST_FIND: {CommandField.C_FIND_RQ: self.find},
         }
 
-    def find(self, operation: Operation) -> Iterator[bytes]:
+    def rules(self, called: str, calling: str) -> Rules:
+        """Look up the rules for a pair of AE titles."""
+        rules = self._rules.get((called, calling))
+        if rules is None:
+            if len(self._rules) >= _CACHED_RULES:  # calling AE titles are the callers' choice
+                self._rules.clear()
+            rules = self._rules[called, calling] = Rules.of(self.config, called, calling)
+        return rules
+
+    def find(self, operation: Operation) -> Iterable[bytes]:
         """Answer a C-FIND-RQ: a pending response for each match, then the final one."""
-        if not operation.message.data:
-            yield operation.final(Status.IDENTIFIER_CANNOT_BE_DECODED, error_comment="identifier missing")
-            return
-        rules = self._rules(operation.called_ae_title, operation.calling_ae_title)
+        rules = self.rules(operation.called_ae_title, operation.calling_ae_title)
+        identifier, transfer_syntax = operation.message.data, operation.context.transfer_syntax
+        template = operation.template
+        now, version = self.now(), self.worklist.version
+        today = now.date()
+        key = identifier, transfer_syntax, rules, template.context_id, template.maximum_length
+        answer = self._answers.get(key)
+        if answer is not None and answer.version == version and answer.today == today:
+            return answer.send_to(operation)
         try:
             query = self._query(operation, rules)
         except IdentifierError as exc:
             logger.warning("%s: query refused, %04XH: %s", _caller(operation), exc.status, exc.comment)
-            yield operation.final(exc.status, error_comment=exc.comment, offending_element=exc.offending or None)
-            return
-        now = self.now()
+            return [operation.final(exc.status, error_comment=exc.comment, offending_element=exc.offending or None)]
         slots = self.worklist.match(query, rules.view, now)
+        if answer is not None and answer.is_of(slots, today):
+            answer.version = version
+            return answer.send_to(operation)
         status: int = Status.SUCCESS
+        answered = slots
         if 0 < rules.max_results < len(slots):
-            slots, status = slots[: rules.max_results], rules.status_at_max_results
-        encode = response_encoder(query, operation.context.transfer_syntax, rules.response, now.date()).encode
-        for start in range(0, len(slots), MATCHES_A_STEP):
-            some = slots[start : start + MATCHES_A_STEP]
-            yield b"".join([operation.pending(encode(slot), query.pending_status) for slot in some])
-        yield operation.final(status)
+            answered, status = slots[: rules.max_results], rules.status_at_max_results
+        encode = response_encoder(query, transfer_syntax, rules.response, today).encode
+        if len(answered) <= _KEPT_MATCHES:
+            segments = template.segments([encode(slot) for slot in answered], query.pending_status, status)
+            if segments is not None:
+                answer = Answer(segments, status, slots, today, version)
+                if len(identifier) <= _CACHED_IDENTIFIER_BYTES:
+                    self._answers.put(key, answer)
+                return answer.send_to(operation)
+        return _stream(operation, answered, encode, query.pending_status, status)
 
     def _query(self, operation: Operation, rules: Rules) -> Query:
         """Compile the identifier; what had to be tolerated in it is logged then, so not again for equal bytes."""
@@ -112,14 +134,26 @@ class Provider:
         cached = self._queries.get((identifier, transfer_syntax, rules))
         if cached is not None:
             return cached
+        if not identifier:
+            raise IdentifierError(Status.IDENTIFIER_CANNOT_BE_DECODED, "identifier missing")
         query = compile_query(identifier, transfer_syntax, rules.query)
         if query.notes:
             logger.info("%s: %s", _caller(operation), "; ".join(query.notes))
-        if len(identifier) <= _CACHED_IDENTIFIER_BYTES:
+        if CACHES_ARE_ON and len(identifier) <= _CACHED_IDENTIFIER_BYTES:
             if len(self._queries) >= _CACHED_IDENTIFIERS:
                 del self._queries[next(iter(self._queries))]
             self._queries[identifier, transfer_syntax, rules] = query
         return query
+
+
+def _stream(
+    operation: Operation, slots: Sequence[Slot], encode: Callable[[Slot], bytes], pending: int, status: int
+) -> Iterator[bytes]:
+    """Answer at length: so much at a time that nobody has to wait."""
+    for start in range(0, len(slots), _MATCHES_A_STEP):
+        some = slots[start : start + _MATCHES_A_STEP]
+        yield b"".join([operation.pending(encode(slot), pending) for slot in some])
+    yield operation.final(status)
 
 
 def _caller(operation: Operation) -> str:

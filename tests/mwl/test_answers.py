@@ -1,0 +1,138 @@
+"""Kept answers: the same bytes as an answer made afresh, and never a stale one."""
+
+from __future__ import annotations
+
+import struct
+from datetime import date, datetime, timedelta
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dulproto
+from dulproto import CommandField, CommandSet, Message, Operation, PresentationContext, ResponseTemplate
+from mwl.answers import Answer, AnswerCache
+from mwl.config import Config, from_table
+from mwl.demo import sample_entries
+from mwl.item import Entry
+from mwl.keys import query_keys
+from mwl.scp import Provider
+from mwl.worklist import Worklist
+
+TODAY = date(2026, 11, 24)
+ENTRIES = sample_entries(30, TODAY)
+QUERIES = [["Modality=CT"], ["PatientName=*a*"], ["ScheduledProcedureStepStartDate=20261124"], ["PatientAge"], []]
+
+
+def config(**rules: object) -> Config:
+    return from_table({"ae": [{"title": "WORKLIST", **rules}]})
+
+
+def ask(provider: Provider, keys: list[str], message_id: int = 1, maximum_length: int = 16384) -> bytes:
+    context = PresentationContext(1, dulproto.MODALITY_WORKLIST_FIND, dulproto.IMPLICIT_LE)
+    command = CommandSet(command_field=CommandField.C_FIND_RQ, message_id=message_id)
+    identifier = dulproto.encode_data_set(query_keys(keys), dulproto.IMPLICIT_LE)
+    template = ResponseTemplate(1, CommandField.C_FIND_RQ, dulproto.MODALITY_WORKLIST_FIND, maximum_length)
+    operation = Operation(
+        Message(1, command, identifier), context, template, called_ae_title="WORKLIST", calling_ae_title="CT1"
+    )
+    answer = b"".join(provider.find(operation))
+    assert operation.final_status == 0
+    return answer
+
+
+def filled(entries: list[Entry]) -> Worklist:
+    worklist = Worklist()
+    for entry in entries:
+        worklist.put(entry)
+    return worklist
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = datetime.combine(TODAY, datetime.min.time())
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+CHANGES = st.lists(
+    st.tuples(st.sampled_from(["put", "remove", "rename", "ask", "tomorrow"]), st.integers(0, len(ENTRIES) - 1)),
+    max_size=20,
+)
+
+
+@settings(max_examples=50)
+@given(CHANGES)
+def test_no_stale_answer_is_ever_sent(changes: list[tuple[str, int]]) -> None:
+    worklist, clock = filled(ENTRIES[:15]), Clock()
+    cached = Provider(worklist, config(), clock)
+    for what, number in changes:
+        entry = ENTRIES[number]
+        if what == "put":
+            worklist.put(entry)
+        elif what == "remove":
+            worklist.remove(entry.key)
+        elif what == "rename":
+            patient = msgspec.structs.replace(entry.patient, name=f"Changed^{number}")
+            worklist.put(msgspec.structs.replace(entry, patient=patient))
+        elif what == "tomorrow":
+            clock.now += timedelta(days=1)
+        for keys in QUERIES:
+            assert ask(cached, keys) == ask(Provider(worklist, config(), clock), keys)
+
+
+def test_an_answer_is_kept_although_other_entries_change() -> None:
+    worklist = filled(ENTRIES)
+    provider = Provider(worklist, config(), Clock())
+    before = ask(provider, ["PatientID=" + ENTRIES[0].patient.identifiers[0].value])
+    kept = [id(answer) for answer in provider._answers._answers.values()]
+    worklist.remove(ENTRIES[1].key)
+    assert ask(provider, ["PatientID=" + ENTRIES[0].patient.identifiers[0].value]) == before
+    assert [id(answer) for answer in provider._answers._answers.values()] == kept
+
+
+def test_a_kept_answer_carries_the_message_id_of_the_request() -> None:
+    provider = Provider(filled(ENTRIES), config(), Clock())
+    one, other = ask(provider, ["Modality=CT"], 0x7A7B), ask(provider, ["Modality=CT"], 0x7C7D)
+    assert one != other
+    assert one.replace(struct.pack("<H", 0x7A7B), struct.pack("<H", 0x7C7D)) == other
+
+
+@pytest.mark.parametrize("maximum_length", [16, 40, 100, 16384, 0])
+def test_an_answer_is_the_same_whether_it_is_kept_or_streamed(maximum_length: int) -> None:
+    provider = Provider(filled(ENTRIES), config(), Clock())
+    kept = [ask(provider, [], maximum_length=maximum_length) for _ in range(2)]
+    streamed = Provider(filled(ENTRIES * 5), config(), Clock())
+    assert kept == [ask(streamed, [], maximum_length=maximum_length)] * 2
+
+
+def test_a_new_configuration_makes_new_answers() -> None:
+    provider = Provider(filled(ENTRIES), config(), Clock())
+    everything = ask(provider, [])
+    provider.use(config(filter={"modality": ["CT"]}))
+    assert len(ask(provider, [])) < len(everything)
+
+
+def test_the_cache_is_bounded_in_bytes_and_drops_the_oldest() -> None:
+    cache = AnswerCache(3000)
+    for number in range(10):
+        cache.put(number, Answer([b"x" * 500, b""], 0, [], TODAY, 0))
+    assert cache.size <= 3000
+    assert cache.get(0) is None
+    assert cache.get(9) is not None
+
+
+def test_an_answer_too_large_for_the_cache_is_not_kept() -> None:
+    cache = AnswerCache(1000)
+    cache.put(1, Answer([b"x" * 2000, b""], 0, [], TODAY, 0))
+    assert cache.get(1) is None
+    assert cache.size == 0
+
+
+def test_replacing_an_answer_gives_its_bytes_back() -> None:
+    cache = AnswerCache(10_000)
+    for _ in range(100):
+        cache.put("same", Answer([b"x" * 500, b""], 0, [], TODAY, 0))
+    assert cache.size < 1200
