@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import traceback
+from collections import OrderedDict
 from collections.abc import AsyncIterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +18,7 @@ from .errors import ElementLimitError, LocalProtocolError
 from .events import Aborted, Associate, AssociationEvent, Release
 from .fsm import State
 from .pdu import AssociateAc, AssociateRj
-from .service import Operation, handler_for, is_request, refuse_duplicate
+from .service import Operation, handler_for, is_request
 from .status import Status
 from .transport import Connection
 
@@ -43,8 +46,10 @@ class Acceptor(Connection):
         self._established = False
         self._ae = ""  # the policy that the association counts for
         self._responses: Iterator[bytes] | None = None
+        self._turn: asyncio.Handle | None = None  # the next one of the answer
         self._task: asyncio.Task[None] | None = None
-        self._queue: list[Operation] = []
+        self.queue: OrderedDict[int, Operation] = OrderedDict()  # requests that wait, by Message ID
+        self._queued_bytes = 0
         self._reading = True
         self._templates: dict[tuple[int, int], ResponseTemplate] = {}
         self._stalled_since: float | None = None
@@ -72,7 +77,7 @@ class Acceptor(Connection):
             self._negotiate(event)
         elif isinstance(event, Release):
             self._end("released")
-            if self.association.state is not State.IDLE:
+            if self.association.state is State.AWAIT_LOCAL_RELEASE_RESPONSE:  # or the same read ended it
                 self.association.respond_release(self.loop.time())
         elif isinstance(event, Aborted):
             if self.association.error is None:
@@ -97,7 +102,8 @@ class Acceptor(Connection):
             server.associations[self._ae] += 1
             self._established = True
             return
-        logger.warning("%s %s -> %s refused: %s", self.peer, calling, called, decision.reason)
+        titles = f"{_printable(calling)} -> {_printable(called)}"
+        logger.warning("%s %s refused: %s", self.peer, titles, _printable(decision.reason))
         if isinstance(decision.pdu, AssociateRj):
             self.association.reject(decision.pdu, now)
         else:
@@ -107,13 +113,14 @@ class Acceptor(Connection):
         """End what runs and give the place back, which is taken until the association ends, not its socket."""
         self._stop_responses()
         self.operation = None
-        self._queue.clear()
+        self.queue.clear()
+        self._queued_bytes = 0
         if not self._established:
             return
         self._established = False
         self.server.associations[self._ae] -= 1
         self.server.changed.set()
-        titles = f"{self.calling_ae_title} -> {self.called_ae_title}"
+        titles = f"{_printable(self.calling_ae_title)} -> {_printable(self.called_ae_title)}"
         logger.log(level, "%s %s ended: %s, %d operations", self.peer, titles, how, self.operations)
 
     # --- requests ----------------------------------------------------------------------------------------
@@ -129,12 +136,14 @@ class Acceptor(Connection):
         operation = self._operation(message)
         if self.operation is None:
             self._start(operation)
-        elif any(operation.message_id == other.message_id for other in (self.operation, *self._queue)):
-            self._send(b"".join(refuse_duplicate(operation)))
+        elif operation.message_id == self.operation.message_id or operation.message_id in self.queue:
+            self._finish_with(operation, Status.DUPLICATE_INVOCATION)
+            if not self.writable:  # or a peer that repeats itself and never reads would fill our memory
+                self._set_reading(False)
         else:
-            self._queue.append(operation)
-            queued = sum(len(other.message.data) for other in self._queue)
-            if len(self._queue) >= QUEUED_MESSAGES or queued >= QUEUED_BYTES:
+            self.queue[operation.message_id] = operation
+            self._queued_bytes += len(message.data)
+            if self._queue_is_full:
                 self._set_reading(False)
 
     def _operation(self, message: Message) -> Operation:
@@ -170,6 +179,9 @@ class Acceptor(Connection):
 
     def _advance(self) -> None:
         """Send responses until the operation ends, the transport is full, or this turn's share is used up."""
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
         operation, responses = self.operation, self._responses
         if operation is None or responses is None:
             return
@@ -187,13 +199,18 @@ class Acceptor(Connection):
             sent += len(data)
         self.flush()
         if self.operation is operation and self.writable:
-            self.loop.call_soon(self._advance)
+            self._turn = self.loop.call_soon(self._advance)
 
     async def _serve_async(self, operation: Operation, responses: AsyncIterable[bytes]) -> None:
+        sent = 0
         try:
             async for data in responses:
                 self._send(data)
                 self.flush()
+                sent += len(data)
+                if sent >= TURN_BYTES:
+                    sent = 0
+                    await asyncio.sleep(0)
                 while not self.writable:
                     self._resumed = asyncio.Event()
                     await self._resumed.wait()
@@ -213,8 +230,7 @@ class Acceptor(Connection):
     def _finish(self, operation: Operation) -> None:
         """End an operation whose handler is through, with success unless the handler has ended it otherwise."""
         self._task = None
-        if operation.final_status is None:
-            self._finish_with(operation, Status.SUCCESS)
+        self._finish_with(operation, Status.SUCCESS)
         self._next()
 
     def _fail(self, operation: Operation, error: Exception) -> None:
@@ -227,12 +243,22 @@ class Acceptor(Connection):
             for event in self.association.refuse_data(str(error), self.loop.time()):
                 self.handle(event)
             return
-        logger.error("%s %s: the handler of a request failed", self.peer, self.calling_ae_title, exc_info=error)
-        if operation.final_status is None:
-            self._finish_with(operation, Status.UNABLE_TO_PROCESS)
+        self._log_failure(error)
+        self._finish_with(operation, Status.UNABLE_TO_PROCESS)
         self._next()
 
+    def _log_failure(self, error: Exception) -> None:
+        """Log where a handler failed; the text of an exception may be a patient's data, its place is not."""
+        _, *frames = traceback.extract_tb(error.__traceback__)
+        places = [f"{frame.name} ({os.path.basename(frame.filename)}:{frame.lineno})" for frame in frames]
+        what = f"{type(error).__name__} in {' > '.join(places)}"
+        logger.error("%s %s: a handler failed, %s", self.peer, _printable(self.calling_ae_title), what)
+        logger.debug("the failure in full", exc_info=error)
+
     def _finish_with(self, operation: Operation, status: int) -> None:
+        """Send the final response, unless the handler has made one."""
+        if operation.final_status is not None:
+            return
         try:
             self._send(operation.final(status))
         except LocalProtocolError as error:
@@ -247,10 +273,11 @@ class Acceptor(Connection):
         """Begin the next request, by way of the loop: a long queue must not keep other connections waiting."""
         self.operation = self._responses = None
         self.server.changed.set()
-        if self._queue:
-            self.operation = self._queue.pop(0)
+        if self.queue:
+            _, self.operation = self.queue.popitem(last=False)
+            self._queued_bytes -= len(self.operation.message.data)
             self.loop.call_soon(self._start_queued, self.operation)
-        self._set_reading(True)
+        self._set_reading(not self._queue_is_full)
 
     def _start_queued(self, operation: Operation) -> None:
         if self.operation is operation:
@@ -265,18 +292,20 @@ class Acceptor(Connection):
             self._finish_with(operation, Status.CANCEL)
             self._next()
             return
-        for queued in self._queue:
-            if queued.message_id == message_id:
-                self._queue.remove(queued)
-                self._finish_with(queued, Status.CANCEL)
-                return
+        queued = self.queue.pop(message_id, None) if message_id is not None else None
+        if queued is not None:
+            self._queued_bytes -= len(queued.message.data)
+            self._finish_with(queued, Status.CANCEL)
 
     def _stop_responses(self) -> None:
         """Close the handler's generator, so that it can let go of what it holds."""
         responses, self._responses = self._responses, None
         close: Any = getattr(responses, "close", None)
         if close is not None:
-            close()
+            try:
+                close()
+            except Exception as error:
+                self._log_failure(error)
         task, self._task = self._task, None
         if task is not None and task is not asyncio.current_task(self.loop):
             task.cancel()
@@ -292,9 +321,14 @@ class Acceptor(Connection):
         """Go on producing."""
         super().resume_writing()
         self._stalled_since = None
+        self._set_reading(not self._queue_is_full)
         if self._resumed is not None:
             self._resumed.set()
         self._advance()
+
+    @property
+    def _queue_is_full(self) -> bool:
+        return len(self.queue) >= QUEUED_MESSAGES or self._queued_bytes >= QUEUED_BYTES
 
     def _set_reading(self, reading: bool) -> None:
         if self.transport is not None and reading is not self._reading:
@@ -306,9 +340,15 @@ class Acceptor(Connection):
 
     def check_timers(self, now: float) -> None:
         """Act on deadlines that have passed, and on a peer that does not read."""
-        if self._stalled_since is not None and now - self._stalled_since > self.server.stalled_seconds:
+        limit = self.server.stalled_seconds
+        if limit and self._stalled_since is not None and now - self._stalled_since > limit:
             self._end("an answer was left unread", logging.WARNING)
             self.abort()
             self.close_transport()
         else:
             super().check_timers(now)
+
+
+def _printable(text: str) -> str:
+    """Keep what a peer sent from breaking the line of the log."""
+    return text if text.isprintable() else ascii(text)

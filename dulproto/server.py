@@ -13,7 +13,7 @@ from .acse import DEFAULT_TRANSFER_SYNTAXES, Policy
 from .events import Limits
 from .service import Services
 
-STALLED_SECONDS: Final = 60.0  # how long a peer may leave our answer unread
+STALLED_SECONDS: Final = 60.0  # how long a peer may leave our answer unread; 0 for ever
 
 
 class Server:
@@ -53,10 +53,8 @@ class Server:
         now = self.loop.time()
         for connection in list(self.connections):
             connection.check_timers(now)
-        shortest = min(
-            filter(None, (self.limits.artim, self.limits.half_pdu, self.limits.idle, self.stalled_seconds))
-        )
-        self._tick = self.loop.call_later(min(1.0, shortest / 4), self._check_timers)
+        seconds = (self.limits.artim, self.limits.half_pdu, self.limits.idle, self.stalled_seconds)
+        self._tick = self.loop.call_later(min(1.0, *[s / 4 for s in seconds if s]), self._check_timers)
 
     async def serve_forever(self) -> None:
         """Serve until cancelled."""
