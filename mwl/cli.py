@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "show": Command("entries", "show all of an entry, or what became of it"),
     "cancel": Command("entries", "cancel steps, so that they are no longer listed to modalities"),
     "remove": Command("entries", "remove entries"),
+    "explain": Command("explain", "explain how a query is answered, and why a worklist is empty"),
     "find": Command("network", "query a worklist provider"),
     "echo": Command("network", "verify that a provider answers"),
     "backup": Command("setup", "copy the store while it is in use"),
