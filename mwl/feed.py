@@ -1,0 +1,312 @@
+"""The HL7 feed on top of the store: a message is decided on within the commit that keeps what it changed.
+
+So each message sees all that was committed before it, answers and failures are kept together with the entries, and
+there is nothing to repair after a crash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import apsw
+import msgspec
+
+from .hl7 import Answer, Header, Hl7Fault, Message, MessageError, decode_header, decode_message, encode_ack
+from .item import Entry, Patient, PatientIdentifier
+from .mapping import Mapping
+from .orders import make_plan
+from .plan import EntryChange, Plan, lineage
+from .store import Decide, Put, Remove, Store, StoreError, entries_having, entries_of_study
+
+__all__ = ["Failed", "Feed", "Memory", "NothingKnown", "failed_messages", "forget_failed", "read_message"]
+
+logger = logging.getLogger(__name__)
+
+_MOST_FAILED = 10_000
+_decode_patient = msgspec.json.Decoder(Patient).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class NothingKnown:
+    """What a message finds in an empty store."""
+
+    def of_study(self, study_uid: str) -> list[Entry]:
+        """Give the entries of a study."""
+        return []
+
+    def having(self, kind: str, value: str) -> list[Entry]:
+        """Give the entries with an identifier."""
+        return []
+
+    def merged_into(self, identifier: PatientIdentifier) -> Patient | None:
+        """Give the patient that an identifier was merged into."""
+        return None
+
+    def has_tombstone(self, kind: str, value: str) -> bool:
+        """Tell whether an order was cancelled before it came."""
+        return False
+
+
+class Memory:
+    """What the store knows, read through a connection, and what the feed keeps there besides entries."""
+
+    def __init__(self, connection: apsw.Connection, mapping: Mapping, now: float) -> None:
+        self._connection, self._rules, self._now = connection, mapping.rules, now
+
+    def of_study(self, study_uid: str) -> list[Entry]:
+        """Give the entries of a study."""
+        return entries_of_study(self._connection, study_uid)
+
+    def having(self, kind: str, value: str) -> list[Entry]:
+        """Give the entries with an identifier."""
+        return entries_having(self._connection, kind, value)
+
+    def merged_into(self, identifier: PatientIdentifier) -> Patient | None:
+        """Give the patient that an identifier was merged into, if the authority is the same or one is not named."""
+        body = self._connection.execute(
+            "SELECT survivor FROM hl7_link WHERE prior = ?1 AND (issuer = ?2 OR issuer = '' OR ?2 = '')"
+            " ORDER BY issuer <> ?2 LIMIT 1",
+            (identifier.value, identifier.issuer),
+        ).get
+        return None if body is None else _decode_patient(body)
+
+    def has_tombstone(self, kind: str, value: str) -> bool:
+        """Tell whether an order was cancelled before it came, not too long ago."""
+        since = self._now - self._rules.tombstone_hours * 3600
+        return bool(
+            self._connection.execute(
+                "SELECT 1 FROM hl7_tombstone WHERE kind = ? AND value = ? AND at >= ?", (kind, value, since)
+            ).get
+        )
+
+    def former_answer(self, header: Header, digest: bytes) -> bytes | None:
+        """Give what was answered when the same message came before."""
+        since = self._now - self._rules.duplicate_hours * 3600
+        found = self._connection.execute(
+            "SELECT answer FROM hl7_answer WHERE sender = ? AND control_id = ? AND digest = ? AND at >= ?",
+            (header.sender, header.control_id, digest, since),
+        ).get
+        return None if found is None else bytes(found)
+
+    def keep_success(self, header: Header, digest: bytes, ack: bytes, plan: Plan) -> None:
+        """Remember merges, and the answer; a former failure of the same message is done with."""
+        execute = self._connection.execute
+        for link in plan.links:
+            body = _encode(link.survivor).decode()
+            execute("REPLACE INTO hl7_link VALUES (?, ?, ?)", (link.prior.value, link.prior.issuer, body))
+        execute("DELETE FROM hl7_failed WHERE sender = ? AND control_id = ?", (header.sender, header.control_id))
+        if header.control_id:
+            execute("DELETE FROM hl7_answer WHERE at < ?", (self._now - self._rules.duplicate_hours * 3600,))
+            row = (header.sender, header.control_id, digest, self._now, ack)
+            execute("REPLACE INTO hl7_answer VALUES (?, ?, ?, ?, ?)", row)
+
+    def keep_tombstones(self, plan: Plan) -> None:
+        """Remember what was cancelled before it came."""
+        execute = self._connection.execute
+        execute("DELETE FROM hl7_tombstone WHERE at < ?", (self._now - self._rules.tombstone_hours * 3600,))
+        for stone in plan.tombstones:
+            execute("REPLACE INTO hl7_tombstone VALUES (?, ?, ?)", (stone.kind, stone.value, self._now))
+
+    def keep_failure(self, header: Header, reason: str, raw: bytes) -> None:
+        """Keep a message that was refused, once, however often it comes."""
+        self._connection.execute(
+            "INSERT INTO hl7_failed (at, sender, control_id, type, reason, message) VALUES (?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET times = times + 1, at = excluded.at, reason = excluded.reason",
+            (self._now, header.sender, header.control_id, header.type, reason, raw),
+        )
+        self._connection.execute(
+            "DELETE FROM hl7_failed WHERE id <= (SELECT max(id) FROM hl7_failed) - ?", (_MOST_FAILED,)
+        )
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """A message that was refused, and how often it came."""
+
+    id: int
+    at: float
+    times: int
+    sender: str
+    control_id: str
+    type: str
+    reason: str
+    message: bytes
+
+
+def failed_messages(connection: apsw.Connection, number: int | None = None) -> list[Failed]:
+    """Give the messages that were refused, oldest first, or the one of a number."""
+    rows = connection.execute(
+        "SELECT id, at, times, sender, control_id, type, reason, message FROM hl7_failed"
+        " WHERE ?1 IS NULL OR id = ?1 ORDER BY id",
+        (number,),
+    )
+    return [Failed(*row) for row in rows]
+
+
+def forget_failed(number: int) -> Decide:
+    """Make a change that drops a refused message."""
+
+    def drop(connection: apsw.Connection) -> Sequence[Put | Remove]:
+        connection.execute("DELETE FROM hl7_failed WHERE id = ?", (number,))
+        return ()
+
+    return Decide(drop)
+
+
+# --- the feed -----------------------------------------------------------------------------------------------------
+
+
+def read_message(raw: bytes, mapping: Mapping) -> Message:
+    """Decode a message as a mapping says for its sender.
+
+    Raises:
+        MessageError: it cannot be read.
+    """
+    forced = ""
+    if mapping.senders:
+        _, header, _ = decode_header(raw)
+        forced = mapping.forced_character_set(header.application, header.facility)
+    return decode_message(raw, mapping.rules.default_character_set, forced)
+
+
+class _Delivery:
+    """One message on its way into the store; called within the commit, in the writer's thread."""
+
+    def __init__(self, raw: bytes, message: Message, mapping: Mapping, now: datetime) -> None:
+        self.raw, self.message, self.mapping, self.now = raw, message, mapping, now
+        self.ack = b""
+        self.answer = Answer("AE")
+        self.is_repeated = False
+
+    def __call__(self, connection: apsw.Connection) -> list[Put | Remove]:
+        message, header = self.message, self.message.header
+        memory = Memory(connection, self.mapping, self.now.timestamp())
+        digest = _digest(message)
+        former = memory.former_answer(header, digest) if header.control_id else None
+        if former is not None:
+            self.ack, self.answer, self.is_repeated = former, Answer("AA"), True
+            return []
+        plan = make_plan(message, self.mapping, memory, self.now)
+        self.answer = plan.answer
+        self.ack = encode_ack(header, plan.answer, self.now, os.urandom(10).hex(), message.delimiters)
+        if plan.tombstones:
+            memory.keep_tombstones(plan)
+        if plan.answer.code == "AA":
+            memory.keep_success(header, digest, self.ack, plan)
+        else:
+            memory.keep_failure(header, "\n".join(map(str, plan.answer.faults)), self.raw)
+        return [_store_change(header, change) for change in plan.changes if change.what != "unchanged"]
+
+
+def _digest(message: Message) -> bytes:
+    """Tell messages apart that have the same control id; a resent one may have another time in MSH-7."""
+    text = "\r".join([segment.text for segment in message.segments[1:]])
+    return hashlib.blake2b(text.encode("utf_8", "surrogatepass"), digest_size=16).digest()
+
+
+def _store_change(header: Header, change: EntryChange) -> Put | Remove:
+    if change.after is None:
+        assert change.before is not None
+        return Remove(change.before.key)
+    return Put(change.after, lineage=lineage(header, change))
+
+
+class Feed:
+    """Takes messages, and gives the acknowledgement of each once the store has what it changed."""
+
+    def __init__(
+        self,
+        store: Store,
+        mapping: Mapping,
+        committed: Callable[[int], None] | None = None,
+        clock: Callable[[], datetime] = datetime.now,
+    ) -> None:
+        self.store, self.mapping = store, mapping
+        self._committed, self._clock = committed, clock
+
+    async def receive(self, raw: bytes) -> bytes | None:
+        """Answer a message; None if it cannot even be refused."""
+        delivery = self._delivery(raw)
+        if isinstance(delivery, _Delivery):
+            try:
+                revision = await self.store.commit([Decide(delivery)], _origin(delivery))
+                if self._committed:
+                    self._committed(revision)
+            except Exception as exc:
+                return await self._failed(delivery, exc)
+            return self._answered(delivery)
+        if delivery is None:
+            return None
+        ack, keep = delivery
+        try:
+            await self.store.commit([keep], "hl7")
+        except StoreError as exc:
+            logger.error("a message that cannot be read was not kept: %s", exc)
+        return ack
+
+    def receive_now(self, raw: bytes) -> Answer:
+        """Take a message again, without an event loop."""
+        delivery = self._delivery(raw)
+        if not isinstance(delivery, _Delivery):
+            return Answer("AR")
+        self.store.commit_now([Decide(delivery)], _origin(delivery))
+        return delivery.answer
+
+    def _delivery(self, raw: bytes) -> _Delivery | tuple[bytes, Decide] | None:
+        """Read a message, or else make its refusal and the change that keeps it."""
+        now = self._clock()
+        try:
+            return _Delivery(raw, read_message(raw, self.mapping), self.mapping, now)
+        except MessageError as exc:
+            if exc.header is None:
+                logger.warning("dropped %d bytes that are no HL7 message: %s", len(raw), exc)
+                return None
+            header, fault = exc.header, exc.fault
+            logger.warning("AR for %s from %s: %s", header.control_id, header.sender, fault)
+
+            def keep(connection: apsw.Connection) -> Sequence[Put | Remove]:
+                Memory(connection, self.mapping, now.timestamp()).keep_failure(header, str(fault), raw)
+                return ()
+
+            return encode_ack(header, Answer("AR", (fault,)), now, os.urandom(10).hex()), Decide(keep)
+
+    async def _failed(self, delivery: _Delivery, exc: Exception) -> bytes:
+        """Answer AE when nothing could be kept: the sender keeps the message, and sends it again."""
+        header = delivery.message.header
+        if isinstance(exc, StoreError):
+            logger.error("AE for %s from %s: %s", header.control_id, header.sender, exc)
+            fault = Hl7Fault(207, "the store cannot be written now, send it again later")
+        else:
+            logger.exception("AE for %s from %s: a fault in this program", header.control_id, header.sender)
+            fault = Hl7Fault(207, "a fault in this program, see its log")
+
+            def keep(connection: apsw.Connection) -> Sequence[Put | Remove]:
+                memory = Memory(connection, delivery.mapping, delivery.now.timestamp())
+                memory.keep_failure(header, f"{fault}: {type(exc).__name__}", delivery.raw)
+                return ()
+
+            try:
+                await self.store.commit([Decide(keep)], "hl7")
+            except StoreError:
+                logger.error("the message was not kept")
+        delimiters = delivery.message.delimiters
+        return encode_ack(header, Answer("AE", (fault,)), delivery.now, os.urandom(10).hex(), delimiters)
+
+    def _answered(self, delivery: _Delivery) -> bytes:
+        header, answer = delivery.message.header, delivery.answer
+        if answer.code != "AA":
+            faults = "; ".join(map(str, answer.faults))
+            logger.warning(
+                "%s for %s %s from %s: %s", answer.code, header.type, header.control_id, header.sender, faults
+            )
+        elif delivery.is_repeated:
+            logger.info("%s %s from %s came again", header.type, header.control_id, header.sender)
+        return delivery.ack
+
+
+def _origin(delivery: _Delivery) -> str:
+    header = delivery.message.header
+    return f"hl7 {header.sender} {header.type} {header.control_id}"

@@ -1,0 +1,171 @@
+"""Which entries an order is about, and what identifies a new one."""
+
+from __future__ import annotations
+
+import msgspec
+
+from .item import Entry, Issuer, ScheduledProcedureStep, complete
+from .plan import Tombstone, View
+from .rules import Reading
+
+__all__ = [
+    "OrderIds",
+    "decode_ids",
+    "find_entries",
+    "find_step",
+    "identify",
+    "is_buried",
+    "name_steps",
+    "rename_step",
+    "tombstone",
+]
+
+
+class OrderIds(msgspec.Struct):
+    """What identifies an order, as it was sent."""
+
+    study_uid: str
+    step_id: str
+    procedure_id: str
+    accession: str
+    issuer: Issuer | None
+    filler: str
+    placer: str
+    fallback_step_id: str = ""
+
+
+def decode_ids(readings: list[Reading]) -> OrderIds:
+    """Gather the identifiers that a message has for an order."""
+    sent = {one.target.keyword: one.value for one in readings if not one.fault and not one.deletes}
+    return OrderIds(
+        sent.get("StudyInstanceUID", ""),
+        sent.get("ScheduledProcedureStepID", ""),
+        sent.get("RequestedProcedureID", ""),
+        sent.get("AccessionNumber", ""),
+        sent.get("IssuerOfAccessionNumberSequence"),
+        sent.get("FillerOrderNumberImagingServiceRequest", ""),
+        sent.get("PlacerOrderNumberImagingServiceRequest", ""),
+    )
+
+
+def name_steps(orders: list[OrderIds]) -> None:
+    """Give several orders of one procedure that have no step ids different ones, the same when they come again."""
+    groups: dict[tuple[str, ...], list[OrderIds]] = {}
+    for ids in orders:
+        if not ids.step_id:
+            shared = (ids.study_uid,) if ids.study_uid else ("", ids.accession, ids.procedure_id)
+            if any(shared):
+                groups.setdefault(shared, []).append(ids)
+    for group in groups.values():
+        if len(group) == 1:
+            continue
+        for kind in ("filler", "placer"):
+            numbers = [getattr(ids, kind) for ids in group]
+            if len(set(numbers)) == len(numbers) and all(0 < len(number) <= 16 for number in numbers):
+                break
+        else:
+            base = next((one for one in (group[0].procedure_id, group[0].accession) if one), "STEP")
+            numbers = [f"{base[:13]}-{number}" for number in range(1, len(group) + 1)]
+        for ids, number in zip(group, numbers, strict=True):
+            ids.fallback_step_id = number
+
+
+def tombstone(ids: OrderIds) -> Tombstone | None:
+    """Name an order that was cancelled before it came by the best of its identifiers; a step by study and step."""
+    named = {"filler": ids.filler, "accession": ids.accession, "placer": ids.placer}
+    if ids.study_uid:
+        return Tombstone("study", f"{ids.study_uid}/{ids.step_id}" if ids.step_id else ids.study_uid)
+    return next((Tombstone(kind, value) for kind, value in named.items() if value), None)
+
+
+def is_buried(view: View, ids: OrderIds) -> bool:
+    """Tell whether an order was cancelled before it came, Q-88."""
+    named = [("study", ids.study_uid), ("study", f"{ids.study_uid}/{ids.step_id}"), ("filler", ids.filler)]
+    named += [("accession", ids.accession), ("placer", ids.placer)]
+    return any(value and view.lookup.has_tombstone(kind, value) for kind, value in named)
+
+
+def find_entries(view: View, ids: OrderIds) -> list[Entry]:
+    """Find the entries of an order: by study, else by filler order number, accession or placer order number."""
+    found = _candidates(view, ids)
+    if ids.step_id:
+        exact = [entry for entry in found if entry.step.step_id == ids.step_id]
+        return exact or ([] if ids.study_uid else found if len(found) == 1 else [])
+    for kind in ("filler", "placer"):
+        number = getattr(ids, kind)
+        narrowed = [one for one in found if number and getattr(one.request, f"{kind}_order_number") == number]
+        if narrowed:
+            return narrowed
+    return found
+
+
+def _candidates(view: View, ids: OrderIds) -> list[Entry]:
+    if ids.study_uid and (found := view.of_study(ids.study_uid)):
+        return found
+    for kind in ("filler", "accession", "placer"):
+        number = getattr(ids, kind)
+        found = view.having(kind, number) if number else []
+        if kind == "accession":
+            found = [one for one in found if _same_issuer(one.request.accession_issuer, ids.issuer)]
+        if ids.procedure_id:
+            found = [one for one in found if one.procedure.procedure_id == ids.procedure_id]
+        if ids.study_uid:  # another study of the same order, unless its UID was made here
+            found = [one for one in found if one.procedure.study_instance_uid.startswith("2.25.")]
+        if found:
+            return found
+    return []
+
+
+def find_step(view: View, ids: OrderIds) -> Entry | None:
+    """Find the entry that a new order is about, if it is there already; another step of its study is not it."""
+    found = _candidates(view, ids)
+    if ids.step_id:
+        return next((entry for entry in found if entry.step.step_id == ids.step_id), None)
+    if ids.fallback_step_id:
+        return next((entry for entry in found if entry.step.step_id == ids.fallback_step_id), None)
+    for kind in ("filler", "placer"):
+        number = getattr(ids, kind)
+        same = [one for one in found if number and getattr(one.request, f"{kind}_order_number") == number]
+        if same:
+            return same[0]
+        if number and any(getattr(one.request, f"{kind}_order_number") for one in found):
+            return None
+    return found[0] if len(found) == 1 else None
+
+
+def identify(entry: Entry, view: View, ids: OrderIds) -> Entry:
+    """Supply the identifiers that were not sent: from the entries of the same procedure, or made, Q-71."""
+    if not ids.study_uid and ids.accession:
+        same = [
+            one
+            for one in view.having("accession", ids.accession)
+            if _same_issuer(one.request.accession_issuer, ids.issuer)
+            and (not ids.procedure_id or one.procedure.procedure_id == ids.procedure_id)
+        ]
+        if same:
+            first = same[0].procedure
+            procedure = msgspec.structs.replace(
+                entry.procedure,
+                study_instance_uid=first.study_instance_uid,
+                procedure_id=entry.procedure.procedure_id or first.procedure_id,
+            )
+            entry = msgspec.structs.replace(entry, procedure=procedure)
+    if not entry.step.step_id and ids.fallback_step_id:
+        entry = msgspec.structs.replace(entry, step=rename_step(entry.step, ids.fallback_step_id))
+    named = complete(entry)
+    if not ids.step_id:
+        taken = {one.step.step_id for one in view.of_study(named.procedure.study_instance_uid)}
+        choices = [named.step.step_id, ids.filler, ids.placer]
+        choices += [f"{named.step.step_id[:13]}-{number}" for number in range(2, 100)]
+        free = next((one for one in choices if one and len(one) <= 16 and one not in taken), named.step.step_id)
+        named = msgspec.structs.replace(named, step=rename_step(named.step, free))
+    return named
+
+
+def _same_issuer(one: Issuer | None, other: Issuer | None) -> bool:
+    return one == other or one is None or other is None
+
+
+def rename_step(step: ScheduledProcedureStep, step_id: str) -> ScheduledProcedureStep:
+    """Give a step another id."""
+    return msgspec.structs.replace(step, step_id=step_id)

@@ -1,0 +1,140 @@
+"""Messages in tests/hl7, each with a habit of some vendor: NAME.hl7, and in NAME.json what must come of it.
+
+`after` names the messages that came before; `mapping` the site's mapping, if it is not site.toml.
+"""
+
+import json
+import tomllib
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from mwl.dataset import check
+from mwl.feed import Feed, Memory, failed_messages, read_message
+from mwl.hl7 import decode_message
+from mwl.hl7_values import TARGETS
+from mwl.item import Entry
+from mwl.mapping import Mapping, default_text, load_mapping
+from mwl.orders import make_plan
+from mwl.store import Store
+
+FOLDER = Path(__file__).parents[1] / "hl7"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.hl7"))
+CASES: dict[str, dict[str, Any]] = {name: json.loads((FOLDER / f"{name}.json").read_text("utf-8")) for name in NAMES}
+MAPPINGS: dict[str, Mapping] = {path.name: load_mapping(path) for path in FOLDER.glob("*.toml")}
+NOW = datetime(2024, 7, 5, 8, 0)
+
+
+def raw(name: str) -> bytes:
+    return (FOLDER / f"{name}.hl7").read_bytes()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path / "worklist.db")
+    yield store
+    store.close()
+
+
+def feed_before(store: Store, name: str) -> Feed:
+    """Make a feed that has taken the messages before the one of a sample."""
+    feed = Feed(store, MAPPINGS[CASES[name].get("mapping", "site.toml")], clock=lambda: NOW)
+    for before in CASES[name].get("after", ()):
+        feed.receive_now(raw(before))
+    return feed
+
+
+def entries(store: Store) -> Any:
+    return as_json(sorted(store.load()[1], key=lambda entry: entry.key))
+
+
+def as_json(entries: list[Entry]) -> Any:
+    return json.loads(msgspec.json.encode(entries))
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_sample_has_its_entries_and_its_answer(store: Store, name: str) -> None:
+    feed = feed_before(store, name)
+    ack = await feed.receive(raw(name))
+    assert ack
+    answer = decode_message(ack)
+    lines = [segment.text for segment in answer.segments if segment.name == "ERR"]
+    assert (answer.segments[1].field(1), lines) == (CASES[name]["answer"], CASES[name]["errors"])
+    assert answer.segments[1].field(2) == decode_message(raw(name)).header.control_id
+    assert entries(store) == CASES[name]["entries"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_dry_run_says_what_the_feed_does(store: Store, name: str) -> None:
+    feed = feed_before(store, name)
+    before = {entry.key: entry for entry in store.load()[1]}
+    revision = store.revision()
+    message = read_message(raw(name), feed.mapping)
+    plan = store.read(
+        lambda connection: make_plan(message, feed.mapping, Memory(connection, feed.mapping, NOW.timestamp()), NOW)
+    )
+    assert store.revision() == revision
+    feed.receive_now(raw(name))
+    for change in plan.changes:
+        if change.after is None and change.before:
+            del before[change.before.key]
+        elif change.after:
+            before[change.after.key] = change.after
+    assert as_json([before[key] for key in sorted(before)]) == entries(store)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_refused_is_kept_until_it_is_taken(store: Store, name: str) -> None:
+    feed = feed_before(store, name)
+    answer = feed.receive_now(raw(name))
+    failed = [one for one in store.read(failed_messages) if one.message == raw(name)]
+    assert [one.reason for one in failed] == (
+        [] if answer.code == "AA" else ["\n".join(str(fault) for fault in answer.faults)]
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_entry_may_be_kept_by_the_check_of_imports(name: str) -> None:
+    for entry in CASES[name]["entries"]:
+        assert check(msgspec.convert(entry, type=Entry)) == ()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if CASES[name]["answer"] == "AA"])
+async def test_the_same_message_again_is_answered_as_before(store: Store, name: str) -> None:
+    feed = feed_before(store, name)
+    first = await feed.receive(raw(name))
+    revision = store.revision()
+    assert await feed.receive(raw(name)) == first
+    assert store.revision() == revision
+
+
+def test_every_event_of_the_shipped_mapping_has_a_sample() -> None:
+    sampled = {decode_message(raw(name)).header.type for name in NAMES}
+    assert set(tomllib.loads(default_text())["events"]) <= sampled
+
+
+def test_every_order_control_of_the_shipped_mapping_has_a_sample() -> None:
+    sampled: set[str] = set()
+    for name in NAMES:
+        message = decode_message(raw(name))
+        for segment in message.segments:
+            if segment.name == "ORC":
+                sampled.add(f"{segment.field(1)}_{segment.field(5)}".rstrip("_"))
+    assert set(tomllib.loads(default_text())["order_control"]) <= sampled
+
+
+def test_every_attribute_with_a_shipped_rule_has_a_sample() -> None:
+    shipped = tomllib.loads(default_text())
+    named = {keyword for keyword, rules in shipped["attributes"].items() if rules}
+    filled = {
+        keyword
+        for keyword in named
+        for case in CASES.values()
+        for entry in case["entries"]
+        if entry.get(TARGETS[keyword].owner, {}).get(TARGETS[keyword].field)
+    }
+    assert named <= filled
