@@ -100,8 +100,10 @@ class Acceptor(Connection):
             self.called_ae_title, self.calling_ae_title = called, calling
             self._ae = decision.ae
             server.associations[self._ae] += 1
+            server.accepted[self._ae] += 1
             self._established = True
             return
+        server.refused[decision.checks[-1].name] += 1
         titles = f"{_printable(calling)} -> {_printable(called)}"
         logger.warning("%s %s refused: %s", self.peer, titles, _printable(decision.reason))
         if isinstance(decision.pdu, AssociateRj):
@@ -119,6 +121,7 @@ class Acceptor(Connection):
             return
         self._established = False
         self.server.associations[self._ae] -= 1
+        self.server.operations += self.operations
         self.server.changed.set()
         titles = f"{_printable(self.calling_ae_title)} -> {_printable(self.called_ae_title)}"
         logger.log(level, "%s %s ended: %s, %d operations", self.peer, titles, how, self.operations)

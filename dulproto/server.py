@@ -32,6 +32,10 @@ class Server:
         self.loop = asyncio.get_running_loop()
         self.connections: set[Acceptor] = set()
         self.associations: Counter[str] = Counter()  # established, by the keys of `policies`
+        # Since the start, counted when an association begins or ends, so that serving a message costs nothing more.
+        self.accepted: Counter[str] = Counter()  # by the keys of `policies`
+        self.refused: Counter[str] = Counter()  # by the name of the check that decided
+        self.operations = 0  # of associations that have ended
         self.congested = False  # refuse new associations for now
         self.changed = asyncio.Event()  # something ended: a connection, an association, an operation
         self._listener: asyncio.Server | None = None
