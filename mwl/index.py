@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from pyroaring import BitMap
 
 from .conditions import Condition
-from .text_keys import NameKey
+from .text_keys import Lookup
 
 __all__ = ["DayIndex", "Index", "NameIndex", "TextIndex"]
 
@@ -183,30 +183,31 @@ class NameIndex:
         self._new.clear()
         return self._sorted
 
-    def _range(self, key: NameKey) -> tuple[int, int]:
-        names = self._in_order()
-        if not key.prefix:
+    def _range(self, lookup: Lookup) -> tuple[int, int]:
+        names, prefix = self._in_order(), lookup.prefix
+        if not prefix:
             return 0, len(names)
-        return bisect_left(names, key.prefix), bisect_left(names, key.prefix + "\U0010ffff")
+        return bisect_left(names, prefix), bisect_left(names, prefix + "\U0010ffff")
 
     def effort(self, condition: Condition) -> int:
         """Say how many names have to be looked at: those with the same beginning."""
-        return sum(high - low for key in condition.names if key.accepts for low, high in (self._range(key),))
+        lookups = [lookup for key in condition.names for lookup in key.lookups if lookup.accepts]
+        return sum(high - low for low, high in map(self._range, lookups))
 
     def estimate(self, condition: Condition, today: date) -> int:
-        """Count distinct names: nearly as many slots."""
-        return sum(_size(self.postings.get(key.prefix)) for key in condition.names if not key.accepts) + self.effort(
-            condition
-        )
+        """Count the slots of names that are looked up, without those that are looked for."""
+        lookups = [lookup for key in condition.names for lookup in key.lookups if not lookup.accepts]
+        return sum(_size(self.postings.get(lookup.prefix)) for lookup in lookups)
 
     def find(self, condition: Condition, today: date) -> BitMap:
         """Find the slots of all names that can match."""
         found: list[Posting | None] = []
         for key in condition.names:
-            accepts = key.accepts
-            if accepts is None:
-                found.append(self.postings.get(key.prefix))
-                continue
-            low, high = self._range(key)
-            found += [self.postings[name] for name in self._in_order()[low:high] if accepts(name)]
+            for lookup in key.lookups:
+                accepts = lookup.accepts
+                if accepts is None:
+                    found.append(self.postings.get(lookup.prefix))
+                    continue
+                low, high = self._range(lookup)
+                found += [self.postings[name] for name in self._in_order()[low:high] if accepts(name)]
         return _union(found)

@@ -5,14 +5,22 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Final
 
 import msgspec
 
 from .charset import strip_accents
 
-__all__ = ["NameKey", "canonical", "compile_name", "compile_text", "fold_group", "has_wildcard", "is_everything"]
+__all__ = [
+    "Lookup",
+    "NameKey",
+    "canonical",
+    "compile_name",
+    "compile_text",
+    "fold_group",
+    "has_wildcard",
+    "is_everything",
+]
 __all__ += ["name_groups", "trim"]
 
 # VRs in which spaces in front count, PS3.5 Table 6.2-1.
@@ -50,20 +58,33 @@ def _pattern(text: str, one: str = ".") -> str:
 
 def compile_text(text: str) -> Callable[[str], bool]:
     """Make the test for a key with wild cards."""
-    match = re.compile(_pattern(text), re.DOTALL).fullmatch
-    return lambda value: match(value) is not None
+    if "?" not in text and text.find("*") == len(text) - 1:
+        start = text[:-1]
+        return lambda value: value.startswith(start)
+    return _compile_pattern(text, _pattern(text))
+
+
+def _compile_pattern(text: str, pattern: str) -> Callable[[str], bool]:
+    """Make a test by a regular expression, which costs five times as much as looking for its longest literal."""
+    match = re.compile(pattern, re.DOTALL).fullmatch
+    literal = max(re.split(r"[*?]", text.rstrip("^*")), key=len)
+    return lambda value: literal in value and match(value) is not None
 
 
 # --- person names -------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=4096)
 def fold_group(group: str, *, accents: bool = True) -> str:
     """Write a component group so that equal names are equal: NFKC, case, spaces and empty components at the end."""
-    text = unicodedata.normalize("NFKC", group).casefold()
-    if not accents:
-        text = strip_accents(text)
-    return "^".join([" ".join(part.split()) for part in text.split("^")]).rstrip("^")
+    if group.isascii():
+        text = group.lower()
+    else:
+        text = unicodedata.normalize("NFKC", group).casefold()
+        if not accents:
+            text = strip_accents(text)
+    if " " in text or not text.isascii():
+        text = "^".join([" ".join(part.split()) for part in text.split("^")])
+    return text.rstrip("^")
 
 
 def name_groups(name: str, *, accents: bool = True) -> list[str]:
@@ -71,12 +92,18 @@ def name_groups(name: str, *, accents: bool = True) -> list[str]:
     return [fold_group(group, accents=accents) for group in name.split("=")]
 
 
+class Lookup(msgspec.Struct, frozen=True):
+    """Folded groups without accents that an index is to look at: all with a prefix that pass, or the equal one."""
+
+    prefix: str
+    accepts: Callable[[str], bool] | None
+
+
 class NameKey(msgspec.Struct, frozen=True):
-    """One value of a PN key: a test on names, and how an index of folded groups without accents finds candidates."""
+    """One value of a PN key: a test on names, and how an index finds candidates for it."""
 
     test: Callable[[str], bool]
-    prefix: str
-    accepts: Callable[[str], bool] | None  # None: the group is equal to `prefix`
+    lookups: tuple[Lookup, ...]
 
 
 def compile_name(text: str, *, accents: bool) -> NameKey:
@@ -86,13 +113,11 @@ def compile_name(text: str, *, accents: bool) -> NameKey:
     group in its place.
     """
     groups = [_compile_group(group, accents=accents) if group.strip(" ") else None for group in text.split("=")]
-    prefix, accepts = _index_key(next((group for group in text.split("=") if group.strip(" ")), ""))
+    lookups = _lookups(next((group for group in text.split("=") if group.strip(" ")), ""))
     only = groups[0]
     if len(groups) == 1 and only is not None:
         matches = only
-        return NameKey(
-            lambda name: any(map(matches, filter(None, name_groups(name, accents=accents)))), prefix, accepts
-        )
+        return NameKey(lambda name: any(map(matches, filter(None, name_groups(name, accents=accents)))), lookups)
 
     def test(name: str) -> bool:
         found = name_groups(name, accents=accents)
@@ -101,7 +126,7 @@ def compile_name(text: str, *, accents: bool) -> NameKey:
             for place, key in enumerate(groups)
         )
 
-    return NameKey(test, prefix, accepts)
+    return NameKey(test, lookups)
 
 
 def _compile_group(group: str, *, accents: bool) -> Callable[[str], bool]:
@@ -114,13 +139,15 @@ def _compile_folded(folded: str, one: str = ".") -> Callable[[str], bool]:
     end = folded[len(body) :]
     # `A^*` finds `A` alone too: components that a key leaves open may be missing.  `A*^` is `A*`.
     tail = ".*" if end.startswith("*") else r"(\^.*)?" if "*" in end else ""
-    match = re.compile(_pattern(body, one) + tail, re.DOTALL).fullmatch
-    return lambda value: match(value) is not None
+    return _compile_pattern(body, _pattern(body, one) + tail)
 
 
-def _index_key(group: str) -> tuple[str, Callable[[str], bool] | None]:
+def _lookups(group: str) -> tuple[Lookup, ...]:
     folded = fold_group(group, accents=False)
     if not has_wildcard(folded):
-        return folded, None
-    literal = re.split(r"[*?]", folded, maxsplit=1)[0].rstrip("^")
-    return literal, _compile_folded(folded, ".?")  # a character that is an accent alone is missing in the index
+        return (Lookup(folded, None),)
+    literal = re.split(r"[*?]", folded, maxsplit=1)[0]
+    if folded == f"{literal}*" and literal.endswith("^"):  # as most devices ask: `SMITH^*`
+        return Lookup(literal.rstrip("^"), None), Lookup(literal, _compile_folded(folded))
+    # A character that is an accent alone is missing in the index, so one wild card may stand for none there.
+    return (Lookup(literal.rstrip("^"), _compile_folded(folded, ".?")),)

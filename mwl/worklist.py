@@ -27,6 +27,7 @@ from .conditions import Condition
 from .datetime_keys import DAY, LAST_DAY, microseconds
 from .index import DayIndex, Index, NameIndex, TextIndex
 from .item import Entry
+from .pool import Pool
 from .query import Query
 from .slot import Slot
 from .text_keys import canonical, name_groups
@@ -44,9 +45,9 @@ _ACCESSION, _PATIENT_ID, _PROCEDURE_ID, _STUDY, _NAME = (
 
 _TEST_COSTS: Final = 4  # times as much as looking at one distinct value of an index
 
-_start_of = attrgetter("start")
+_order_of = attrgetter("order")
 Test = Callable[[Any, date], bool]
-_Terms = set[tuple[tuple[int, ...], str | int]]
+Term = tuple[tuple[int, ...], str | int]
 
 
 class Worklist:
@@ -62,6 +63,7 @@ class Worklist:
         self._free: list[int] = []
         self._count = 0
         # A patient's other identifiers are in the index too, so it gives more than Patient ID alone matches.
+        self._pool = Pool()
         self._studies = TextIndex()
         self._indexes: dict[tuple[int, ...], Index] = {
             **{path: TextIndex() for path in (_STATION, _MODALITY, _LOCATION, _STATUS, _STEP_ID)},
@@ -82,26 +84,31 @@ class Worklist:
 
     def put(self, entry: Entry) -> None:
         """Add an entry, or replace the one with the same key."""
-        old = self._find(entry.key)
+        self._pool.share(entry)
+        old, terms = self._find(entry.key), _terms(entry)
         if old is not None:
-            number, before = old.number, _terms(old.entry)
+            number, before = old.number, set(_terms(old.entry))
+            self._enter(number, set(terms) - before)
+            self._leave(number, before.difference(terms))
         else:
-            number, before = self._free.pop() if self._free else len(self._slots), set()
+            number = self._free.pop() if self._free else len(self._slots)
             if number == len(self._slots):
                 self._slots.append(None)
             self._count += 1
-        self._reindex(number, before, _terms(entry))
-        self._slots[number] = Slot(number, entry, _start(entry))
+            self._enter(number, terms)
+        self._slots[number] = Slot(number, entry, _order(entry))
+        self.version += 1
 
     def remove(self, key: tuple[str, str]) -> bool:
         """Take an entry out; tell whether it was there."""
         slot = self._find(key)
         if slot is None:
             return False
-        self._reindex(slot.number, _terms(slot.entry), set())
+        self._leave(slot.number, _terms(slot.entry))
         self._slots[slot.number] = None
         self._free.append(slot.number)
         self._count -= 1
+        self.version += 1
         return True
 
     def get(self, key: tuple[str, str]) -> Entry | None:
@@ -118,12 +125,13 @@ class Worklist:
                 return slot
         return None
 
-    def _reindex(self, number: int, before: _Terms, after: _Terms) -> None:
-        self.version += 1
-        for path, value in before - after:
-            self._indexes[path].discard(value, number)
-        for path, value in after - before:
+    def _enter(self, number: int, terms: Iterable[Term]) -> None:
+        for path, value in terms:
             self._indexes[path].add(value, number)
+
+    def _leave(self, number: int, terms: Iterable[Term]) -> None:
+        for path, value in terms:
+            self._indexes[path].discard(value, number)
 
     # --- matching -------------------------------------------------------------------------------------------------
 
@@ -166,39 +174,31 @@ class Worklist:
 
 def in_order(slots: Iterable[Slot]) -> list[Slot]:
     """Sort by start, and what starts at the same time by key."""
-    ordered = sorted(slots, key=_start_of)
-    place = 0
-    while place < len(ordered):
-        end = place + 1
-        while end < len(ordered) and ordered[end].start == ordered[place].start:
-            end += 1
-        if end - place > 1:
-            ordered[place:end] = sorted(ordered[place:end], key=lambda slot: slot.entry.key)
-        place = end
-    return ordered
+    return sorted(slots, key=_order_of)
 
 
-def _start(entry: Entry) -> int:
-    """Count microseconds to the start of a step; without a date last, without a time first of its day."""
+def _order(entry: Entry) -> tuple[int, str, str]:
+    """Say where an entry stands in an answer: without a date last, without a time first of its day."""
     on, at = entry.step.start_date, entry.step.start_time
-    return (on.toordinal() if on else LAST_DAY + 1) * DAY + (microseconds(at) if at else 0)
+    start = (on.toordinal() if on else LAST_DAY + 1) * DAY + (microseconds(at) if at else 0)
+    return start, *entry.key
 
 
-def _terms(entry: Entry) -> _Terms:
-    """List what an entry is found by."""
-    step, patient = entry.step, entry.patient
-    terms: _Terms = {
+def _terms(entry: Entry) -> list[Term]:
+    """List what an entry is found by, each once."""
+    step, procedure, patient = entry.step, entry.procedure, entry.patient
+    terms: list[Term] = [
         (_MODALITY, canonical("CS", step.modality)),
         (_LOCATION, step.location),
         (_STATUS, step.status),
         (_STEP_ID, step.step_id),
         (_ACCESSION, entry.request.accession_number),
-        (_PROCEDURE_ID, entry.procedure.procedure_id),
-        (_STUDY, entry.procedure.study_instance_uid),
-        *((_STATION, canonical("AE", title)) for title in step.station_ae_titles),
-        *((_PATIENT_ID, identifier.value) for identifier in patient.identifiers),
-        *((_NAME, group) for group in name_groups(patient.name, accents=False)),
-    }
+        (_PROCEDURE_ID, procedure.procedure_id),
+        (_STUDY, procedure.study_instance_uid),
+        *[(_STATION, title) for title in {canonical("AE", title) for title in step.station_ae_titles}],
+        *[(_PATIENT_ID, value) for value in {identifier.value for identifier in patient.identifiers}],
+        *[(_NAME, group) for group in set(name_groups(patient.name, accents=False))],
+    ]
     if step.start_date:
-        terms.add((_DAY, step.start_date.toordinal()))
-    return {term for term in terms if term[1]}
+        terms.append((_DAY, step.start_date.toordinal()))
+    return [term for term in terms if term[1]]
