@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import ssl as ssl_module
 from collections import deque
-from collections.abc import AsyncIterator, Generator, Iterable
+from collections.abc import AsyncGenerator, Generator, Iterable
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Final
 
@@ -97,7 +98,7 @@ class ClientAssociation(Connection):
         *,
         context: PresentationContext | None = None,
         priority: int = MEDIUM,
-    ) -> AsyncIterator[tuple[int, DataSet | None]]:
+    ) -> AsyncGenerator[tuple[int, DataSet | None], None]:
         """Query, PS3.7 9.1.2: yield status and identifier of each response, the final one too.
 
         Leaving the loop early cancels the query.
@@ -107,20 +108,21 @@ class ClientAssociation(Connection):
             command_field=CommandField.C_FIND_RQ, affected_sop_class_uid=sop_class_uid, priority=priority
         )
         data = identifier if isinstance(identifier, bytes) else encode_data_set(identifier, context.transfer_syntax)
-        async for response in self.request(context, command, data):
-            answer = decode_data_set(response.data, context.transfer_syntax) if response.data else None
-            yield response.command.status or 0, answer
+        async with aclosing(self.request(context, command, data)) as responses:
+            async for response in responses:
+                answer = decode_data_set(response.data, context.transfer_syntax) if response.data else None
+                yield response.command.status or 0, answer
 
     def c_cancel(self) -> None:
         """Cancel the running request, PS3.7 9.3.2.3; its final response still comes.  None running: no matter."""
-        if self._unfinished is None or self._context_of_request is None:
+        if self._unfinished is None or self._context_of_request is None or not self.association.can_send:
             return
         command = CommandSet(command_field=CommandField.C_CANCEL_RQ, message_id_being_responded_to=self._unfinished)
         self._send(self._context_of_request, command, b"")
 
     async def request(
         self, context: PresentationContext, command: CommandSet, data: bytes = b""
-    ) -> AsyncIterator[Message]:
+    ) -> AsyncGenerator[Message, None]:
         """Send any request and yield its responses up to the final one; the Message ID is filled in.
 
         Raises:
@@ -130,13 +132,13 @@ class ClientAssociation(Connection):
         if self._unfinished is not None:
             await self._drain()
         self._last_message_id = message_id = self._last_message_id % 0xFFFF + 1
-        self._context_of_request, self._unfinished = context, message_id
         command = msgspec.structs.replace(
             command,
             message_id=message_id,
             command_data_set_type=DATA_SET if data else command.command_data_set_type,
         )
         self._send(context, command, data)
+        self._context_of_request, self._unfinished = context, message_id
         try:
             while self._unfinished is not None:
                 yield await self._response(message_id)
@@ -150,13 +152,17 @@ class ClientAssociation(Connection):
             while not self._received:
                 await self._wait(self.timeouts.response, "no response")
             message = self._received.popleft()
-            if len(self._received) == QUEUED_RESPONSES // 2 and self.transport is not None:
-                self.transport.resume_reading()
+            if len(self._received) == QUEUED_RESPONSES // 2:
+                self._resume_reading()
             if message.command.message_id_being_responded_to != message_id:
                 continue
             if category(message.command.status or 0) is not StatusCategory.PENDING:
                 self._unfinished = None
             return message
+
+    def _resume_reading(self) -> None:
+        if self.transport is not None:
+            self.transport.resume_reading()
 
     async def _drain(self) -> None:
         """Let a request that the caller left run to its end."""
@@ -181,6 +187,7 @@ class ClientAssociation(Connection):
         try:
             while self._end is None:
                 self._received.clear()
+                self._resume_reading()
                 await self._wait(self.timeouts.release, "no answer to the release request")
         except AssociationTimeout:
             raise
@@ -212,14 +219,17 @@ class ClientAssociation(Connection):
         elif isinstance(event, Aborted):
             self._ended(AssociationAborted(event.text, event.source, event.reason))
         elif isinstance(event, Released):
-            if self.association.state is State.COLLISION_ACCEPTOR_AWAIT_LOCAL_RESPONSE:
-                self.association.respond_release(self.loop.time())
             self._ended(AssociationError("the association has been released"))
         elif isinstance(event, Release):
-            self.association.respond_release(self.loop.time())
-            if self.association.state is not State.COLLISION_REQUESTOR_AWAIT_RELEASE_RP:
-                self._ended(AssociationError("the peer released the association"))
+            self._answer_release()
         self._news.set()
+
+    def _answer_release(self) -> None:
+        if self.association.state is State.COLLISION_REQUESTOR_AWAIT_LOCAL_RESPONSE:
+            self.association.respond_release(self.loop.time())  # the answer to our own request is still to come
+        elif self.association.state is State.AWAIT_LOCAL_RELEASE_RESPONSE:  # or the same read brought the end
+            self.association.respond_release(self.loop.time())
+            self._ended(AssociationError("the peer released the association"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End: the transport is closed, by whoever."""
