@@ -69,6 +69,7 @@ class Provider:
     def __init__(self, worklist: Worklist, config: Config, now: Callable[[], datetime] = datetime.now) -> None:
         self.worklist = worklist
         self.now = now
+        self.source_is_down = False  # the worklist may list what has been cancelled meanwhile
         self.use(config)
 
     def use(self, config: Config) -> None:
@@ -96,6 +97,10 @@ class Provider:
 
     def find(self, operation: Operation) -> Iterable[bytes]:
         """Answer a C-FIND-RQ: a pending response for each match, then the final one."""
+        if self.source_is_down:
+            return [
+                operation.final(Status.SOURCE_UNAVAILABLE, error_comment="the store of the worklist is not readable")
+            ]
         rules = self.rules(operation.called_ae_title, operation.calling_ae_title)
         identifier, transfer_syntax = operation.message.data, operation.context.transfer_syntax
         template = operation.template

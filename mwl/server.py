@@ -55,13 +55,15 @@ class Running:
         self.server: dulproto.Server | None = None
 
     def follow(self) -> None:
-        """Take over what has been committed to the store since the last time."""
+        """Take over what has been committed to the store; while that fails, queries are not answered, R-070."""
+        self.provider.source_is_down = True
         for logged in self.store.follow(self.revision):
             if logged.entry is None or self.is_expired(logged.entry):
                 self.worklist.remove(logged.key)
             else:
                 self.worklist.put(logged.entry)
             self.revision = logged.revision
+        self.provider.source_is_down = False
 
     def load(self) -> None:
         """Fill the worklist from the store."""
@@ -156,9 +158,9 @@ async def running(
             stalled_seconds=config.dicom.send_seconds,
         )
         tasks = [
-            asyncio.create_task(_again_and_again(provider.follow, FOLLOW_SECONDS)),
-            asyncio.create_task(_again_and_again(provider.look_up_hosts, RESOLVE_SECONDS)),
-            asyncio.create_task(_again_and_again(provider.tidy, TIDY_SECONDS)),
+            asyncio.create_task(again_and_again(provider.follow, FOLLOW_SECONDS)),
+            asyncio.create_task(again_and_again(provider.look_up_hosts, RESOLVE_SECONDS)),
+            asyncio.create_task(again_and_again(provider.tidy, TIDY_SECONDS)),
         ]
         try:
             yield provider
@@ -168,15 +170,22 @@ async def running(
             await provider.server.close(drain_seconds)
 
 
-async def _again_and_again(function: Callable[[], Awaitable[None] | None], seconds: float) -> None:
+async def again_and_again(function: Callable[[], Awaitable[None] | None], seconds: float) -> None:
     """Call a function at the start and every so many seconds; what fails once may go well the next time."""
+    failure = ""
     while True:
         try:
             pending = function()
             if pending is not None:
                 await pending
-        except Exception:
-            logger.exception("%s failed, and is tried again in %g s", function.__name__, seconds)
+        except Exception as error:
+            if failure != str(error):  # once, not ten times a second
+                failure = str(error)
+                logger.exception("%s failed, and is tried again every %g s", function.__name__, seconds)
+        else:
+            if failure:
+                failure = ""
+                logger.info("%s works again", function.__name__)
         await asyncio.sleep(seconds)
 
 

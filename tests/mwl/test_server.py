@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ import dulproto
 from mwl.config import Config, ConfigError, load
 from mwl.demo import sample_entries
 from mwl.item import Entry
-from mwl.server import Running, ready_line, running
+from mwl.server import Running, again_and_again, ready_line, running
 from mwl.store import Put, Remove
 
 TODAY = date(2026, 11, 24)
@@ -125,3 +126,22 @@ async def test_a_configuration_that_came_from_no_file_cannot_be_reloaded(tmp_pat
 async def test_the_ready_line_tells_where_it_listens(provider: Running) -> None:
     assert ready_line(provider).startswith("ready dicom=127.0.0.1:")
     assert ready_line(provider).endswith("entries=0")
+
+
+async def test_a_failure_that_goes_on_is_logged_once_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    outcomes = iter(["down", "down", "down", "", "", "down"])
+    over = asyncio.Event()
+
+    def look() -> None:
+        outcome = next(outcomes, None)
+        if outcome is None:
+            over.set()
+        elif outcome:
+            raise OSError(outcome)
+
+    caplog.set_level("INFO", logger="mwl")
+    task = asyncio.create_task(again_and_again(look, 0))
+    await over.wait()
+    task.cancel()
+    told = [record.getMessage().split(",")[0] for record in caplog.records]
+    assert told == ["look failed", "look works again", "look failed", "look works again"]

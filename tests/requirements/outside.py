@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import apsw
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from samples import NOW, data_set, element
@@ -116,10 +118,24 @@ class Outside:
         step = {} if step is None else step
         return await self.ask(identifier({"ScheduledProcedureStepID": "", **step}, **root), calling=calling)
 
+    async def eventually(self, holds: Callable[[Answer], bool]) -> Answer:
+        """Query for everything until the answer is as it should be."""
+        async with asyncio.timeout(10), self.connect() as association:
+            while not holds(answer := await ask(association, identifier({"ScheduledProcedureStepID": ""}))):
+                pass
+        return answer
+
     def put(self, *entries: Entry) -> None:
         """Commit entries to the store, and have them taken over."""
         self.running.store.commit_now([Put(entry) for entry in entries])
         self.running.follow()
+
+
+def break_store(site: Outside) -> apsw.Connection:
+    """Do to the provider what a broken disk does: the log of its store cannot be read any more."""
+    connection = apsw.Connection(str(site.running.config.store.path))
+    connection.execute("ALTER TABLE log RENAME TO lost")
+    return connection
 
 
 class Clock:

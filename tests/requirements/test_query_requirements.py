@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from datetime import date, datetime, time
 
-import apsw
 import pytest
-from outside import Outside, Serve, ask, identifier
+from outside import Serve, ask, break_store, identifier
 from raw_client import (
     ALL_SYNTAXES,
     VERIFICATION,
@@ -26,13 +25,6 @@ from mwl.attributes import ATTRIBUTES, CHILDREN, SPS_SEQUENCE, Attribute
 from mwl.item import Code, PatientIdentifier
 
 PATIENT_NAME = element(0x00100010, b"")
-
-
-def break_store(site: Outside) -> apsw.Connection:
-    """Do to the provider what a broken disk does: its log cannot be read any more."""
-    connection = apsw.Connection(str(site.running.config.store.path))
-    connection.execute("ALTER TABLE log RENAME TO lost")
-    return connection
 
 
 # --- verification ---------------------------------------------------------------------------------------------------
