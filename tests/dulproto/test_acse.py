@@ -3,8 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import event, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from strategies import associate_rqs
 
 from dulproto.acse import (
@@ -38,6 +39,7 @@ from dulproto.pdu import (
     encode_associate_rq,
 )
 from dulproto.uids import (
+    APPLICATION_CONTEXT,
     EXPLICIT_BE,
     EXPLICIT_LE,
     IMPLEMENTATION_CLASS_UID,
@@ -79,6 +81,12 @@ def accepted(rq: AssociateRq, **policy: Any) -> AssociateAc:
 
 def rejected(decision: Decision, *codes: int) -> bool:
     return decision.pdu == AssociateRj(*codes)
+
+
+def acceptable(rq: AssociateRq) -> AssociateRq:
+    """The same request with nothing in it that refuses it as a whole, but for the ids of its contexts."""
+    titles = encode_ae_titles("WORKLIST", "CT1")
+    return replace(rq, titles=titles, application_context=APPLICATION_CONTEXT, protocol_version=1)
 
 
 def results(ac: AssociateAc) -> list[tuple[int, int]]:
@@ -446,10 +454,11 @@ def test_the_acceptance_echoes_bytes_11_to_74_of_the_request() -> None:
     assert accepted(rq).titles == titles
 
 
-@given(associate_rqs, st.booleans())
+@given(associate_rqs | associate_rqs.map(acceptable), st.booleans())
 def test_any_request_is_decided_with_a_reason_and_each_context_is_answered_once(rq: AssociateRq, even: bool) -> None:
     decision = negotiate(rq, {"*": Policy(abstract_syntaxes=OFFER, accept_even_ids=even)}, Requestor())
     assert decision.reason
+    event(type(decision.pdu).__name__)
     if isinstance(decision.pdu, AssociateAc):
         assert all(check.passed for check in decision.checks)
         answered = [result.context_id for result in decision.pdu.presentation_contexts]

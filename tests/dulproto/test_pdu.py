@@ -360,6 +360,7 @@ def test_fragments_are_whole_even_in_order_and_within_the_peers_limit(
 def test_what_fits_exactly_is_not_split() -> None:
     assert encode_fragments(1, 1, bytes(10), 16)[:6] == bytes.fromhex("04 00 00000010")
     assert len(encode_fragments(1, 1, bytes(10), 16)) == 22
+    assert len(encode_fragments(1, 1, bytes(11), 17)) == 23  # odd, but the last fragment may be
     assert len(encode_fragments(1, 1, bytes(10), 15)) == 22 + 12  # 8 and 2, since 9 is odd
 
 
