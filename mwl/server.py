@@ -8,6 +8,7 @@ import gc
 import logging
 import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -32,6 +33,9 @@ RESOLVE_SECONDS: Final = 300.0  # between look-ups of the host names in the conf
 TIDY_SECONDS: Final = 3600.0  # between looks for entries that are too old
 DRAIN_SECONDS: Final = 10.0
 
+# What takes effect at the start only.
+_AT_START: Final = (("store", "path"), ("dicom", "host"), ("dicom", "port"), ("http", "host"), ("http", "port"))
+
 
 class Running:
     """A provider that serves; `running` makes one and ends it.
@@ -53,6 +57,10 @@ class Running:
         self.revision = 0
         self.provider = Provider(self.worklist, config, now)
         self.server: dulproto.Server | None = None
+        self.addresses: dict[str, str] = {}
+        """Where each service listens, as HOST:PORT."""
+        self.http_answers: Counter[tuple[str, int]] = Counter()
+        """How many answers by method and status."""
 
     def follow(self) -> None:
         """Take over what has been committed to the store; while that fails, queries are not answered, R-070."""
@@ -114,18 +122,11 @@ class Running:
         if self.source is None:
             raise ConfigError("configuration", ["was not read from a file, there is nothing to reload"])
         config = load(self.source)
-        for table, name in (("store", "path"), ("dicom", "host"), ("dicom", "port")):
-            if getattr(getattr(config, table), name) != getattr(getattr(self.config, table), name):
+        for table, name in _AT_START:
+            if getattr(getattr(config, table), name, None) != getattr(getattr(self.config, table), name, None):
                 logger.warning("%s.%s has changed: it takes effect at the next start", table, name)
         await self.use(config)
         logger.info("configuration reloaded from %s", self.source)
-
-    @property
-    def addresses(self) -> dict[str, str]:
-        """Where each service listens, as HOST:PORT."""
-        assert self.server is not None
-        host, port = self.server.addresses[0]
-        return {"dicom": f"[{host}]:{port}" if ":" in host else f"{host}:{port}"}
 
 
 def limits(config: Config) -> dulproto.Limits:
@@ -144,7 +145,7 @@ async def running(
 
     Raises:
         StoreError: the store cannot be used, or another provider serves it.
-        OSError: an address cannot be listened on.
+        OSError, ListenError: an address cannot be listened on.
     """
     with lock(config.store.path), contextlib.closing(Store(config.store.path)) as store:
         provider = Running(config, source, store, now)
@@ -157,17 +158,38 @@ async def running(
             limits=limits(config),
             stalled_seconds=config.dicom.send_seconds,
         )
+        provider.addresses["dicom"] = _host_and_port(*provider.server.addresses[0])
         tasks = [
             asyncio.create_task(again_and_again(provider.follow, FOLLOW_SECONDS)),
             asyncio.create_task(again_and_again(provider.look_up_hosts, RESOLVE_SECONDS)),
             asyncio.create_task(again_and_again(provider.tidy, TIDY_SECONDS)),
         ]
         try:
-            yield provider
+            async with _serving_http(provider):
+                yield provider
         finally:
             for task in tasks:
                 task.cancel()
             await provider.server.close(drain_seconds)
+
+
+@contextlib.asynccontextmanager
+async def _serving_http(provider: Running) -> AsyncIterator[None]:
+    """Serve HTTP for the length of the block, if it is configured."""
+    http = provider.config.http
+    if http is None:
+        yield
+        return
+    from .rest import application  # 0.2 s that a provider without HTTP does not need
+    from .web import listening
+
+    async with listening(application(provider, http), http.host, http.port) as address:
+        provider.addresses["http"] = _host_and_port(*address)
+        yield
+
+
+def _host_and_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def again_and_again(function: Callable[[], Awaitable[None] | None], seconds: float) -> None:

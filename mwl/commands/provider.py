@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import socket
 import sys
 import tempfile
 from datetime import date
@@ -16,6 +17,8 @@ from ..store import Put, Store
 from .options import add_config, load_config
 
 __all__ = ["ARGUMENTS"]
+
+DEMO_HTTP_PORT: Final = 8080
 
 
 def _log_to_stderr(*, verbose: bool) -> None:
@@ -48,6 +51,12 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--entries", type=int, default=200, metavar="N", help="sample entries (default: %(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=11112, help="DICOM port, 0 for any (default: %(default)s)")
+    parser.add_argument(
+        "--http-port",
+        type=int,
+        metavar="PORT",
+        help=f"HTTP port, 0 for any (default: {DEMO_HTTP_PORT}, or any if that is taken)",
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="log every PDU")
     parser.set_defaults(run=run_demo)
 
@@ -58,7 +67,8 @@ def run_demo(options: argparse.Namespace) -> int:
 
     _log_to_stderr(verbose=options.verbose)
     with tempfile.TemporaryDirectory(prefix="mwl-demo-") as folder:
-        config = demo_config(Path(folder), options.host, options.port)
+        http_port = _free_http_port() if options.http_port is None else options.http_port
+        config = demo_config(Path(folder), options.host, options.port, http_port)
         store = Store(config.store.path)
         store.commit_now([Put(entry) for entry in sample_entries(options.entries, date.today())], "demo")
         store.close()
@@ -66,11 +76,22 @@ def run_demo(options: argparse.Namespace) -> int:
     return 0
 
 
-def demo_config(folder: Path, host: str, port: int) -> Config:
+def _free_http_port() -> int:
+    """Take the usual port, or any other if another program has it."""
+    try:
+        socket.create_server(("127.0.0.1", DEMO_HTTP_PORT)).close()
+    except OSError as exc:
+        print(f"HTTP port {DEMO_HTTP_PORT} cannot be used, another one is taken: {exc.strerror}", flush=True)
+        return 0
+    return DEMO_HTTP_PORT
+
+
+def demo_config(folder: Path, host: str, port: int, http_port: int) -> Config:
     """Make the configuration of a demo: any caller, any number of associations, names of every alphabet."""
     return from_table(
         {
             "dicom": {"host": host, "port": port, "check_hosts": False},
+            "http": {"host": "127.0.0.1", "port": http_port},
             "ae": [{"title": "WORKLIST", "max_associations": 0, "character_set": "ISO_IR 192"}],
         },
         base=folder,
@@ -79,13 +100,16 @@ def demo_config(folder: Path, host: str, port: int) -> Config:
 
 def _announce(provider: Running) -> None:
     host, _, port = provider.addresses["dicom"].rpartition(":")
+    http = provider.addresses["http"]
     command = Path(sys.argv[0])
     mwl = f"{sys.executable} -m mwl" if command.stem != "mwl" else sys.argv[0]
     print(
         f"""A worklist of {len(provider.worklist):,} invented entries, AE title WORKLIST, at {host}:{port}.
+To look at: http://{http}/
 Any caller is welcome.  Type in another terminal:
 
   {mwl} find WORKLIST@{host}:{port} -k Modality=CT
+  curl "http://{http}/mwlitems?Modality=CT&limit=1"
 
 or, with DCMTK installed:
 

@@ -108,7 +108,7 @@ async def test_findscu_can_cancel(demo: Program) -> None:
 
 async def test_the_commands_that_demo_prints_work_as_printed(demo: Program) -> None:
     commands = [line.strip() for line in demo.printed.splitlines() if line.startswith("  ")]
-    assert len(commands) == 3
+    assert len(commands) == 4
     for command in commands:
         status, printed = await output("sh", "-c", command)
         assert status == 0, printed

@@ -1,0 +1,120 @@
+"""Metrics in the text format of Prometheus: read when somebody asks, from what is counted anyway."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+from dulproto import __version__
+
+if TYPE_CHECKING:
+    from .server import Running
+
+__all__ = ["CONTENT_TYPE", "Metric", "metrics_text", "operations"]
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+_STARTED: Final = time.time()
+
+
+class Metric(msgspec.Struct, frozen=True):
+    """One metric; `values` are by label values, in the order of `labels`."""
+
+    name: str
+    kind: Literal["gauge", "counter"]
+    help: str
+    values: Mapping[tuple[str, ...], float]
+    labels: tuple[str, ...] = ()
+
+
+def metrics_text(running: Running) -> str:
+    """Write all metrics."""
+    return "".join(line + "\n" for metric in _metrics(running) for line in _lines(metric))
+
+
+def operations(running: Running) -> int:
+    """Count the requests since the start, those of associations that are open included."""
+    server = running.server
+    return server.operations + sum(each.operations for each in server.connections) if server else 0
+
+
+def _metrics(running: Running) -> Iterator[Metric]:
+    server, config = running.server, running.config
+    yield Metric("mwl_info", "gauge", "The version that runs.", {(__version__,): 1}, ("version",))
+    yield _gauge("mwl_start_time_seconds", "When the program started, since the epoch.", _STARTED)
+    yield _gauge("mwl_entries", "Entries in the worklist, whatever their status.", len(running.worklist))
+    yield _gauge("mwl_store_revision", "The last change of the store that the worklist has.", running.revision)
+    yield _gauge("mwl_store_size_bytes", "Size of the store with its companions.", _store_size(config.store.path))
+    yield _counter("mwl_worklist_changes_total", "Changes of the worklist in memory.", running.worklist.version)
+    if server is not None:
+        titles = [ae.title for ae in config.ae]
+        is_open = _by_label((title, server.associations[title]) for title in titles)
+        yield Metric("mwl_associations", "gauge", "Associations that are open.", is_open, ("ae",))
+        limits = _by_label((ae.title, ae.max_associations) for ae in config.ae)
+        yield Metric("mwl_associations_limit", "gauge", "Associations at a time; 0 = no limit.", limits, ("ae",))
+        accepted = _by_label((title, server.accepted[title]) for title in titles)
+        yield Metric("mwl_associations_accepted_total", "counter", "Associations accepted.", accepted, ("ae",))
+        refused = _by_label(sorted(server.refused.items()))
+        refusals = "Associations rejected or aborted, by the check that failed."
+        yield Metric("mwl_associations_refused_total", "counter", refusals, refused, ("check",))
+        yield _gauge(
+            "mwl_dicom_connections", "Connections that are open, associated or not.", len(server.connections)
+        )
+        yield _counter("mwl_dicom_operations_total", "C-FIND and C-ECHO requests.", operations(running))
+    answers: dict[tuple[str, ...], float] = {
+        (method, str(status)): number for (method, status), number in sorted(running.http_answers.items())
+    }
+    yield Metric("mwl_http_answers_total", "counter", "HTTP answers.", answers, ("method", "status"))
+    yield _counter("mwl_process_cpu_seconds_total", "Processor time used.", time.process_time())
+    yield _gauge("mwl_process_resident_memory_bytes", "Memory in use.", _resident_bytes())
+    yield _gauge("mwl_process_open_fds", "Open files and sockets.", _open_files())
+
+
+def _by_label(values: Iterable[tuple[str, float]]) -> dict[tuple[str, ...], float]:
+    return {(label,): value for label, value in values}
+
+
+def _gauge(name: str, help_text: str, value: float) -> Metric:
+    return Metric(name, "gauge", help_text, {(): value})
+
+
+def _counter(name: str, help_text: str, value: float) -> Metric:
+    return Metric(name, "counter", help_text, {(): value})
+
+
+def _lines(metric: Metric) -> Iterator[str]:
+    yield f"# HELP {metric.name} {metric.help}"
+    yield f"# TYPE {metric.name} {metric.kind}"
+    for values, number in metric.values.items():
+        labels = ",".join(f'{label}="{_escaped(value)}"' for label, value in zip(metric.labels, values, strict=True))
+        text = f"{number:.0f}" if number == int(number) else f"{number:.6f}"
+        yield f"{metric.name}{{{labels}}} {text}" if labels else f"{metric.name} {text}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _store_size(path: Path) -> int:
+    return sum(part.stat().st_size for suffix in ("", "-wal") if (part := Path(f"{path}{suffix}")).exists())
+
+
+def _resident_bytes() -> int:
+    if sys.platform == "linux":
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _open_files() -> int:
+    folder = Path("/proc/self/fd")
+    return len(os.listdir(folder)) if folder.exists() else 0
