@@ -246,14 +246,9 @@ class ResponseTemplate:
         command = msgspec.structs.replace(self._command_set(message_id, status, NO_DATA_SET), **fields)
         return encode_message(self.context_id, command, b"", self.maximum_length)
 
-    def segments(self, data_sets: Sequence[bytes], pending: int, final: int) -> list[bytes] | None:
-        """Encode a whole answer as the bytes between its message IDs: `message_id.join(segments)` sends it.
-
-        None where the peer's maximum length is so small that it splits a command.
-        """
+    def segments(self, data_sets: Sequence[bytes], pending: int, final: int) -> list[bytes]:
+        """Encode a whole answer as the bytes between its message IDs: `message_id.join(segments)` sends it."""
         around_pending, around_final = self.around_id(pending, DATA_SET), self.around_id(final, NO_DATA_SET)
-        if around_pending is None or around_final is None:
-            return None
         head, tail = around_pending
         last, end = around_final
         heads = [head] * len(data_sets) + [last]  # each stands behind the data set of the response before it

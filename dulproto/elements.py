@@ -84,7 +84,8 @@ def decode_data_set(data: bytes, transfer_syntax: str, notes: list[str] | None =
     """
     notes = [] if notes is None else notes
     start = 0
-    if data[128:132] == b"DICM":
+    # A value may hold these letters, too: a preamble is zero as a rule, and group 0002 stands behind it.
+    if data[128:132] == b"DICM" and (data[132:134] == b"\x02\x00" or not data[:128].strip(b"\0")):
         start = _skip_file_meta_information(data)
         notes.append("a file preamble was skipped")
     for candidate in dict.fromkeys((transfer_syntax, EXPLICIT_LE, IMPLICIT_LE, EXPLICIT_BE)):

@@ -128,7 +128,7 @@ _FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "priority": st.integers(0, 2),
     "status": uint16,
     "offending_element": tags,
-    "error_comment": st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=64),
+    "error_comment": names,  # no backslash: pydicom takes it for a separator of values
     "error_id": uint16,
     "affected_sop_instance_uid": uids,
     "requested_sop_instance_uid": uids,

@@ -371,6 +371,17 @@ def test_the_bytes_around_the_id_are_the_response_without_it(
     assert before + message_id.to_bytes(2, "little") + behind == template.final(message_id)
 
 
+@pytest.mark.parametrize("maximum_length", [0, 8, 9, 50, 65536])
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_the_segments_of_a_whole_answer_joined_by_the_id_are_its_responses(maximum_length: int, count: int) -> None:
+    template = ResponseTemplate(9, CommandField.C_FIND_RQ, MODALITY_WORKLIST_FIND, maximum_length)
+    data_sets = [bytes([n]) * (20 * n + 2) for n in range(count)]
+    segments = template.segments(data_sets, Status.PENDING, Status.SUCCESS)
+    for message_id in (0, 0x1234, 0xFFFF):
+        responses = [template.pending(message_id, data) for data in data_sets] + [template.final(message_id)]
+        assert message_id.to_bytes(2, "little").join(segments) == b"".join(responses)
+
+
 @pytest.mark.parametrize("maximum_length", [1, 6, 7])
 def test_a_template_cannot_answer_a_peer_that_receives_too_little(maximum_length: int) -> None:
     template = ResponseTemplate(9, CommandField.C_FIND_RQ, MODALITY_WORKLIST_FIND, maximum_length)

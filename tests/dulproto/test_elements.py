@@ -370,6 +370,20 @@ def test_Q_29_a_file_preamble_and_its_group_0002_are_skipped(syntax: str, meta: 
     assert notes == ["a file preamble was skipped"]
 
 
+@by_syntax
+def test_the_letters_of_a_preamble_inside_a_value_are_no_preamble(syntax: str) -> None:
+    text = Element(0x00104000, "LT", b"DICM" * 50)
+    for padding in range(0, 4, 2):
+        data_set = {PATIENT_ID: Element(PATIENT_ID, "LO", b"P" * padding), text.tag: text}
+        assert read(encode_data_set(data_set, syntax), syntax) == (data_set, [])
+
+
+def test_Q_29_a_preamble_need_not_be_zero() -> None:
+    meta = e(EXPLICIT_LE, 0x00020010, "UI", b"1.2\0")
+    data = b"II*\0" * 32 + b"DICM" + meta + e(IMPLICIT_LE, NAME, "PN", b"AB")
+    assert values(read(data, IMPLICIT_LE)[0]) == {NAME: b"AB"}
+
+
 def test_Q_29_a_preamble_with_nothing_behind_it_is_an_empty_data_set() -> None:
     assert values(read(bytes(128) + b"DICM", EXPLICIT_LE)[0]) == {}
     cut = bytes(128) + b"DICM" + e(EXPLICIT_LE, 0x00020010, "UI", b"1.2", length=0xFF00)
