@@ -172,10 +172,20 @@ class Http(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hl7(msgspec.Struct, frozen=True, kw_only=True):
-    """`[hl7]`: the MLLP listener; no such table, no HL7."""
+    """`[hl7]`: the MLLP listener; no such table, no HL7.
+
+    With a certificate it speaks TLS; with `client_ca` as well, senders need a certificate of that authority.
+    """
 
     host: ListenHost = "0.0.0.0"
     port: Port = 2575
+    mapping: Path | None = None  # a site's own, over the one that ships with mwl
+    idle_seconds: Annotated[float, _negative_fault] = 3600.0  # 0 = for ever
+    max_connections: Annotated[int, _positive_fault] = 200
+    in_flight: Annotated[int, _positive_fault] = 64  # messages of one connection that are not answered yet
+    certificate: Path | None = None
+    private_key: Path | None = None
+    client_ca: Path | None = None
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -329,8 +339,16 @@ def from_table(raw: dict[str, Any], base: Path = Path(), source: str = "configur
     if faults:
         raise ConfigError(source, faults)
     store = msgspec.structs.replace(config.store, path=base / config.store.path)
+    hl7 = config.hl7 and msgspec.structs.replace(config.hl7, **_placed(config.hl7, base))
     given = tuple(frozenset(table) for table in raw.get("remote", ()))
-    return msgspec.structs.replace(config, store=store, _given=given, _policies=dict(_policies(config, given)))
+    found = dict(_policies(config, given))
+    return msgspec.structs.replace(config, store=store, hl7=hl7, _given=given, _policies=found)
+
+
+def _placed(hl7: Hl7, base: Path) -> dict[str, Path]:
+    """Give the files that `[hl7]` names, from where the configuration lies."""
+    names = ("mapping", "certificate", "private_key", "client_ca")
+    return {name: base / path for name in names if (path := getattr(hl7, name))}
 
 
 def _faults_between_keys(config: Config) -> Iterator[str]:
@@ -342,6 +360,8 @@ def _faults_between_keys(config: Config) -> Iterator[str]:
         yield from (f"{table}: title {title!r} is there {n} times" for title, n in Counter(titles).items() if n > 1)
     if config.http and not config.http.token and not is_loopback(config.http.host):
         yield f"http.token: is required when http.host is {config.http.host}, which others can reach"
+    if config.hl7 and config.hl7.certificate is None and (config.hl7.private_key or config.hl7.client_ca):
+        yield "hl7.certificate: is required with a private key or an authority for senders"
     if 0 < config.store.retain_days < config.store.expire_days:
         yield "store.retain_days: less than store.expire_days, entries would be removed while they are listed"
 

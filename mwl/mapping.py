@@ -18,6 +18,7 @@ import msgspec
 
 from .checked import decode, suggestion
 from .config import AeTitle
+from .errors import MwlError
 from .hl7 import Header
 from .hl7_charset import codec_of
 from .hl7_values import TARGETS, Target
@@ -29,7 +30,7 @@ __all__ = ["Action", "Event", "Mapping", "MappingError", "MappingRules", "Statio
 CompiledRules = tuple[tuple[Target, tuple[Rule, ...]], ...]
 
 
-class MappingError(ValueError):
+class MappingError(MwlError):
     """A mapping cannot be used: carries every fault, each with its key and the line of the file."""
 
     def __init__(self, source: str, faults: list[str]) -> None:
