@@ -78,14 +78,14 @@ async def test_every_title_and_every_offered_syntax_is_accepted_by_default() -> 
 
 async def test_policies_and_services_may_be_replaced_for_those_who_come_later() -> None:
     policy = Policy(abstract_syntaxes={VERIFICATION: dulproto.DEFAULT_TRANSFER_SYNTAXES})
-    async with await dulproto.serve(ECHO, port=0, policies={"OLD": policy}) as server:
-        async with connect(server, called_ae_title="OLD") as association:
-            server.policies = {"NEW": policy}
-            assert await association.c_echo() == 0
-            with pytest.raises(AssociationRejected, match="called-AE-title-not-recognized"):
-                await connect(server, called_ae_title="OLD")
-            async with connect(server, called_ae_title="NEW") as other:
-                assert await other.c_echo() == 0
+    server = await dulproto.serve(ECHO, port=0, policies={"OLD": policy})
+    async with server, connect(server, called_ae_title="OLD") as association:
+        server.policies = {"NEW": policy}
+        assert await association.c_echo() == 0
+        with pytest.raises(AssociationRejected, match="called-AE-title-not-recognized"):
+            await connect(server, called_ae_title="OLD")
+        async with connect(server, called_ae_title="NEW") as other:
+            assert await other.c_echo() == 0
 
 
 async def test_a_congested_server_refuses_for_now() -> None:
