@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "explain": Command("explain", "explain how a query is answered, and why a worklist is empty"),
     "find": Command("network", "query a worklist provider"),
     "echo": Command("network", "verify that a provider answers"),
+    "hl7": Command("hl7", "try, send and retry HL7 v2 messages"),
     "backup": Command("setup", "copy the store while it is in use"),
 }
 

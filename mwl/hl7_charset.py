@@ -60,6 +60,7 @@ def decode_bytes(raw: bytes, declared: str, default_set: str, forced_set: str = 
         if codec in (None, "ascii", "utf_8"):
             notes = (*notes, f"MSH-18 says {declared}, the bytes are not; taken as {default_set}") if codec else notes
             codec = codec_of(default_set) or "iso8859_1"
+    assert codec is not None  # None is doubtful
     text = _decode_strictly(raw, codec)
     if text is None:
         return raw.decode(codec, "replace"), codec, [*notes, f"some bytes are not of {codec}"]

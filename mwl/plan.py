@@ -16,6 +16,7 @@ __all__ = [
     "Link",
     "Lookup",
     "Plan",
+    "Rehearsal",
     "Source",
     "Tombstone",
     "View",
@@ -135,6 +136,34 @@ class View:
         return found
 
 
+class Rehearsal(View):
+    """What would be known if the plans so far had been carried out: several messages of a file, one after another."""
+
+    def __init__(self, lookup: Lookup) -> None:
+        super().__init__(lookup)
+        self._links: list[Link] = []
+        self._tombstones: set[tuple[str, str]] = set()
+
+    def take(self, plan: Plan) -> None:
+        """Pretend that a plan was carried out."""
+        for change in plan.changes:
+            if change.before:
+                self.changed[change.before.key] = None
+            if change.after:
+                self.changed[change.after.key] = change.after
+        self._links += plan.links
+        self._tombstones |= {(stone.kind, stone.value) for stone in plan.tombstones}
+
+    def merged_into(self, identifier: PatientIdentifier) -> Patient | None:
+        """Give the patient that an identifier was merged into."""
+        here = [link.survivor for link in self._links if is_same_patient(link.prior, identifier)]
+        return here[-1] if here else self.lookup.merged_into(identifier)
+
+    def has_tombstone(self, kind: str, value: str) -> bool:
+        """Tell whether an order was cancelled before it came."""
+        return (kind, value) in self._tombstones or self.lookup.has_tombstone(kind, value)
+
+
 def _has(entry: Entry, kind: str, value: str) -> bool:
     request = entry.request
     if kind == "patient":
@@ -249,11 +278,11 @@ def lineage(header: Header, change: EntryChange) -> str:
 
 
 def unused_fields(message: Message, plan: Plan) -> list[tuple[Location, str]]:
-    """List the fields with something in them that no rule looked at."""
+    """List the fields with something in them that no rule looked at; numbers of sets are left out."""
     return [
         (Location(segment.name, segment.sequence, number), text)
         for segment in message.segments
         if segment.name not in ("MSH", "EVN")
         for number, text in enumerate(segment.fields)
-        if number and text and (id(segment), number) not in plan.used
+        if number and text and (id(segment), number) not in plan.used and not (number == 1 and text.isdecimal())
     ]

@@ -19,6 +19,7 @@ from ..errors import MwlError
 from ..files import write_json
 from ..item import Entry
 from ..keys import decode_keys
+from ..lineage import Origin, origins, show_value
 from ..query import IdentifierError, QueryPolicy, compile_query
 from ..store import Change, Logged, Remove, StoreReader, Update
 from ..table import format_table
@@ -104,18 +105,22 @@ def _add_entry(parser: argparse.ArgumentParser, number: str | None = None) -> No
 def _show_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     add_json(parser, "DICOM JSON")
-    parser.add_argument("--history", action="store_true", help="list all changes of the entry, and who made them")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--history", action="store_true", help="list all changes of the entry, and who made them")
+    what.add_argument("--lineage", action="store_true", help="list which message and field each attribute came from")
     _add_entry(parser)
     parser.set_defaults(run=show_entry)
 
 
 def show_entry(options: argparse.Namespace) -> int:
-    """Show the attributes of an entry, or its history."""
+    """Show the attributes of an entry, its history, or where its values came from."""
     with read_store(options) as reader:
         (entry,) = _find(reader, [options.entry])
         history = reader.history(entry.key)
     if options.history:
         _print_history(history, as_json=options.json)
+    elif options.lineage:
+        _print_lineage(origins(history), as_json=options.json)
     elif options.json:
         print(msgspec.json.format(msgspec.json.encode(entry_to_json(entry))).decode())
     else:
@@ -130,7 +135,7 @@ def _print_history(history: list[Logged], *, as_json: bool) -> None:
     rows = [
         (
             str(line.revision),
-            f"{datetime.fromtimestamp(line.at):%Y-%m-%d %H:%M:%S}",
+            _when(line.at),
             line.entry.step.status if line.entry else "removed",
             line.origin,
         )
@@ -138,6 +143,22 @@ def _print_history(history: list[Logged], *, as_json: bool) -> None:
     ]
     for text in format_table(("Revision", "When", "Status", "By"), rows):
         print(text)
+
+
+def _print_lineage(found: list[Origin], *, as_json: bool) -> None:
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(found)).decode())
+        return
+    rows = [
+        (one.attribute, show_value(one.value), one.field, one.raw, one.rule, one.message, one.sender, _when(one.at))
+        for one in found
+    ]
+    for text in format_table(("Attribute", "Value", "From", "Sent", "Rule", "Message", "Sender", "When"), rows):
+        print(text)
+
+
+def _when(at: float) -> str:
+    return f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S}"
 
 
 # --- cancel, remove -----------------------------------------------------------------------------------------------
