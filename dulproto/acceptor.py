@@ -14,7 +14,7 @@ from .acse import Requestor, negotiate
 from .assembler import Message
 from .association import Association
 from .dimse import REQUIRED_FIELDS, CommandField, ResponseTemplate
-from .errors import ElementLimitError, LocalProtocolError
+from .errors import ElementError, ElementLimitError, LocalProtocolError
 from .events import Aborted, Associate, AssociationEvent, Release
 from .fsm import State
 from .pdu import AssociateAc, AssociateRj
@@ -93,7 +93,7 @@ class Acceptor(Connection):
             return  # the same read brought what ended it
         server, now = self.server, self.loop.time()
         called, calling = event.rq.called_ae_title, event.rq.calling_ae_title
-        self.requestor = Requestor(self.peer, server.associations, server.congested)
+        self.requestor = Requestor(self.peer, server.associations, server.refuses_for_now)
         decision = negotiate(event.rq, server.policies, self.requestor)
         if isinstance(decision.pdu, AssociateAc):
             self.association.accept(decision.pdu, now)
@@ -246,8 +246,14 @@ class Acceptor(Connection):
             for event in self.association.refuse_data(str(error), self.loop.time()):
                 self.handle(event)
             return
-        self._log_failure(error)
-        self._finish_with(operation, Status.UNABLE_TO_PROCESS)
+        status = Status.UNABLE_TO_PROCESS
+        if isinstance(error, ElementError):  # names tags and offsets only, so it may be logged
+            status = Status.IDENTIFIER_CANNOT_BE_DECODED
+            who = f"{self.peer} {_printable(self.calling_ae_title)}"
+            logger.warning("%s: the identifier of message %d cannot be decoded, %s", who, operation.message_id, error)
+        else:
+            self._log_failure(error)
+        self._finish_with(operation, status)
         self._next()
 
     def _log_failure(self, error: Exception) -> None:

@@ -37,6 +37,7 @@ class Server:
         self.refused: Counter[str] = Counter()  # by the name of the check that decided
         self.operations = 0  # of associations that have ended
         self.congested = False  # refuse new associations for now
+        self.max_connections = 0  # with more than so many open, refuse new associations for now; 0 = no limit
         self.changed = asyncio.Event()  # something ended: a connection, an association, an operation
         self._listener: asyncio.Server | None = None
         self._tick: asyncio.TimerHandle | None = None
@@ -45,6 +46,11 @@ class Server:
         """Open the listening sockets; `options` go to `loop.create_server`."""
         self._listener = await self.loop.create_server(lambda: Acceptor(self), host, port, **options)
         self._check_timers()
+
+    @property
+    def refuses_for_now(self) -> bool:
+        """Whether a new association is to be told to come again later."""
+        return self.congested or 0 < self.max_connections < len(self.connections)
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -58,7 +64,7 @@ class Server:
         for connection in list(self.connections):
             connection.check_timers(now)
         seconds = (self.limits.artim, self.limits.half_pdu, self.limits.idle, self.stalled_seconds)
-        self._tick = self.loop.call_later(min(1.0, *[s / 4 for s in seconds if s]), self._check_timers)
+        self._tick = self.loop.call_later(min([1.0, *[limit / 4 for limit in seconds if limit]]), self._check_timers)
 
     async def serve_forever(self) -> None:
         """Serve until cancelled."""
@@ -105,15 +111,17 @@ async def serve(
     reuse_port: bool = False,
     backlog: int = 1024,
     stalled_seconds: float = STALLED_SECONDS,
+    max_connections: int = 0,
 ) -> Server:
     """Listen for associations and serve them.
 
     `services` maps abstract syntax and command field to handlers.  `policies` maps called AE titles to what they
     accept; by default any title is accepted, with every abstract syntax of `services`.  `port` 0 takes a free one,
-    see `Server.addresses`.
+    see `Server.addresses`.  Associations beyond `max_connections` are refused for now, 0 = no limit.
     """
     if policies is None:
         policies = {"*": Policy(abstract_syntaxes=dict.fromkeys(services, DEFAULT_TRANSFER_SYNTAXES))}
     server = Server(policies, services, limits or Limits(), stalled_seconds)
+    server.max_connections = max_connections
     await server.listen(host, port, ssl=ssl, reuse_port=reuse_port or None, backlog=backlog)
     return server

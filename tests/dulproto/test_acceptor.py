@@ -652,6 +652,23 @@ async def test_a_handler_that_raises_ends_with_c000_and_the_next_request_is_serv
     assert "Doe" not in caplog.text  # an exception's text may be a patient's data
 
 
+async def test_an_identifier_that_cannot_be_decoded_is_c003_and_one_line_with_the_offset(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def find(operation: Operation) -> Iterator[bytes]:
+        yield operation.pending(operation.data_set())
+
+    broken = bytes.fromhex("10001000 FF000000") + b"Doe^Jane"
+    async with await serve(find):
+        peer = await associate()
+        peer.send(find_rq(1, broken) + find_rq(2, bytes.fromhex("10001000 00000000")))
+        assert await peer.answers(2) == [(1, 0xC003), (2, 0xFF00), (2, 0)]
+    (line,) = messages(caplog, logging.WARNING)
+    assert line.startswith("10.0.0.1 CT1: the identifier of message 1 cannot be decoded, ")
+    assert "[data set, byte " in line
+    assert "Doe" not in caplog.text
+
+
 async def test_the_text_of_a_handlers_exception_is_logged_at_debug(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         async with await serve(_raises_at_once):

@@ -189,5 +189,19 @@ async def test_two_servers_share_a_port_when_asked_to() -> None:
 
 async def test_no_host_listens_on_every_interface() -> None:
     server = await dulproto.serve(ECHO, host=None, port=0)
-    async with server, dulproto.connect("127.0.0.1", server.addresses[0][1]) as association:
+    port = dict(server.addresses)["0.0.0.0"]  # each family has a free port of its own
+    async with server, dulproto.connect("127.0.0.1", port) as association:
         assert await association.c_echo() == 0
+
+
+async def test_associations_beyond_the_most_connections_are_refused_for_now() -> None:
+    async with await dulproto.serve(ECHO, port=0, max_connections=2) as server:
+        first, _ = await connect(server), await connect(server)
+        with pytest.raises(AssociationRejected, match="temporary-congestion"):
+            await connect(server)
+        await first.release()
+        while len(server.connections) > 1:
+            server.changed.clear()
+            await server.changed.wait()
+        async with connect(server) as association:
+            assert await association.c_echo() == 0
