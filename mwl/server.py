@@ -35,6 +35,7 @@ DRAIN_SECONDS: Final = 10.0
 
 # What takes effect at the start only.
 _AT_START: Final = (("store", "path"), ("dicom", "host"), ("dicom", "port"), ("http", "host"), ("http", "port"))
+RESERVED_FILES: Final = 100  # open files that are not for DICOM connections: the store, HTTP, HL7, logs
 
 
 class Running:
@@ -157,6 +158,7 @@ async def running(
             policies=policies(config, await resolve_hosts(config)),
             limits=limits(config),
             stalled_seconds=config.dicom.send_seconds,
+            max_connections=max_connections(),
         )
         provider.addresses["dicom"] = _host_and_port(*provider.server.addresses[0])
         tasks = [
@@ -266,6 +268,16 @@ def raise_file_limit() -> None:
 
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def max_connections() -> int:
+    """Say how many connections the open files of this process allow, with some left for everything else; 0 = any."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 0 if soft == resource.RLIM_INFINITY else max(soft - RESERVED_FILES, 1)
 
 
 def ready_line(provider: Running) -> str:

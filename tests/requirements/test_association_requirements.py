@@ -192,6 +192,20 @@ async def test_R_014_there_is_no_limit_over_all_worklists(serve: Serve) -> None:
         await association.release()
 
 
+async def test_R_014_beyond_what_the_machine_can_hold_callers_are_told_to_come_again() -> None:
+    server = await dulproto.serve(
+        {VERIFICATION: {dulproto.CommandField.C_ECHO_RQ: dulproto.answer_echo}}, port=0, max_connections=2
+    )
+    async with server:
+        port = server.addresses[0][1]
+        async with raw_client(port) as first, raw_client(port) as second:
+            assert isinstance(await first.associate(), Accepted)
+            assert isinstance(await second.associate(), Accepted)
+            assert await refusal(port, associate_rq()) == CONGESTION
+            first.send(message(1, echo_rq()))
+            assert (await first.response()).status == 0
+
+
 async def test_R_014_who_asks_during_shutdown_is_told_to_come_again(serve: Serve) -> None:
     site = await serve()
     async with site.connect() as open_one, raw_client(site.port) as late:
