@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 import apsw
 import msgspec
@@ -60,12 +61,16 @@ def application(running: Running, listening: Http) -> ASGIApp:
         Route(path.replace("{sps_id}", "{sps_id:path}"), _endpoint(running, handlers), methods=list(handlers))
         for path, handlers in sorted(paths.items(), key=lambda item: not item[0].endswith("/status"))
     ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _answer_http_error})
+    answers = {HTTPException: _answer_http_error, Exception: _answer_failure}
+    app = Starlette(routes=routes, exception_handlers=answers)
 
     def count(method: str, status: int) -> None:
-        answered[method, status] += 1
+        answered[method if method in _METHODS else "other", status] += 1  # or callers could invent labels
 
     return guarded(app, lambda: token_in_force(listening, running.config), count)
+
+
+_METHODS: Final = frozenset({"HEAD", "OPTIONS", *(operation.method for operation in OPERATIONS)})
 
 
 def token_in_force(listening: Http, config: Config) -> str:
@@ -95,6 +100,10 @@ def _endpoint(running: Running, handlers: dict[str, Handler]) -> Callable[[Reque
 async def _answer_http_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     return problem(exc.status_code, exc.detail, exc.headers)
+
+
+async def _answer_failure(request: Request, exc: Exception) -> Response:
+    return problem(500, "this failed; the log says where")
 
 
 def _faulty(title: str, faults: Sequence[Any]) -> JSONResponse:
@@ -137,17 +146,22 @@ async def _body(request: Request) -> bytes:
             415, f"Content-Type {declared or 'is missing'}: {DICOM_JSON} or application/json is wanted"
         )
     parts: list[bytes] = []
-    size = 0
+    announced, size = request.headers.get("content-length", ""), 0
+    _check_size(int(announced) if announced.isdecimal() else 0)
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for part in request.stream():
                 parts.append(part)
                 size += len(part)
-                if size > LONGEST_BODY:
-                    raise HTTPException(413, f"a body has at most {LONGEST_BODY:,} bytes", {"Connection": "close"})
+                _check_size(size)
     except (TimeoutError, ClientDisconnect):
         raise HTTPException(408, f"the body did not come within {BODY_SECONDS:.0f} s") from None
     return b"".join(parts)
+
+
+def _check_size(size: int) -> None:
+    if size > LONGEST_BODY:
+        raise HTTPException(413, f"a body has at most {LONGEST_BODY:,} bytes", {"Connection": "close"})
 
 
 def _decode(body: bytes, kind: Any = object) -> Any:
@@ -219,12 +233,11 @@ async def put_entries(running: Running, request: Request) -> Response:
         return problem(409, "nothing was kept; ?replace=true replaces what is there", faults=there)
     if is_array:
         return StreamingResponse(_array(entries), 201, media_type=DICOM_JSON)
-    return _json(entry_to_json(entries[0]), 201, headers={"Location": _location(request, entries[0])})
+    return _json(entry_to_json(entries[0]), 201, headers={"Location": _location(entries[0])})
 
 
-def _location(request: Request, entry: Entry) -> str:
-    study_uid, sps_id = entry.key
-    return request.url_for("get_entry", study_uid=study_uid, sps_id=sps_id).path
+def _location(entry: Entry) -> str:
+    return "/".join(("/mwlitems", *(quote(part, safe="") for part in entry.key)))
 
 
 def _key(request: Request) -> tuple[str, str]:
@@ -334,7 +347,7 @@ async def reload(running: Running, request: Request) -> Response:
 
 def _parted(fault: str) -> tuple[str, str]:
     key, separator, reason = fault.partition(": ")
-    return (key, reason) if separator else ("configuration", fault)
+    return (key, reason) if separator and " " not in key else ("configuration", fault)
 
 
 async def healthz(running: Running, request: Request) -> Response:

@@ -73,16 +73,16 @@ def refusal(scope: Scope, token: str) -> JSONResponse | None:
 
 
 def _has_token(authorization: str, token: str) -> bool:
-    scheme, _, given = authorization.partition(" ")
-    given = given.strip()
+    scheme, _, text = authorization.partition(" ")
+    given = text.strip().encode("latin_1")  # as headers are decoded
     if scheme.lower() == "basic":
         try:
-            given = base64.b64decode(given, validate=True).decode().partition(":")[2]
-        except (binascii.Error, ValueError):
+            given = base64.b64decode(given, validate=True).partition(b":")[2]
+        except binascii.Error:
             return False
     elif scheme.lower() != "bearer":
         return False
-    return hmac.compare_digest(given.encode(), token.encode())
+    return hmac.compare_digest(given, token.encode())
 
 
 def _names_this_machine(host: str) -> bool:
@@ -99,19 +99,22 @@ def _names_this_machine(host: str) -> bool:
 def guarded(app: ASGIApp, token: Callable[[], str], answered: Callable[[str, int], None]) -> ASGIApp:
     """Put the checks in front of an application, count its answers, and log where it fails.
 
-    A framework logs an exception with its text, and that may be a patient's data; its place is not.
+    The application answers 500 then, and raises.  Uvicorn would log the text of the exception, and that may be a
+    patient's data; its place is not.
     """
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        status = 0
+        begun = ended = False
 
         async def counting_send(message: Message) -> None:
-            nonlocal status
+            nonlocal begun, ended
             if message["type"] == "http.response.start":
-                status = message["status"]
-                answered(scope["method"], status)
+                begun = True
+                answered(scope["method"], message["status"])
+            elif message["type"] == "http.response.body":
+                ended = not message.get("more_body", False)
             await send(message)
 
         refused = refusal(scope, token())
@@ -119,9 +122,8 @@ def guarded(app: ASGIApp, token: Callable[[], str], answered: Callable[[str, int
             await (refused or app)(scope, receive, counting_send)
         except Exception as error:
             _log_failure(scope, error)
-            if status:
+            if begun and not ended:
                 raise ConnectionAbortedError from None  # the answer ends in the middle, and the client has to see it
-            await problem(500, "this failed; the log says where")(scope, receive, counting_send)
 
     return serve
 
@@ -149,6 +151,7 @@ async def listening(app: ASGIApp, host: str, port: int) -> AsyncIterator[tuple[s
     config = uvicorn.Config(
         app,
         lifespan="off",
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
