@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from typing import Any, Final
 
@@ -11,9 +11,9 @@ import msgspec
 from .attributes import Attribute, Kind
 from .datetime_keys import LAST_DAY, Interval, microseconds
 from .derived import Getter
-from .text_keys import NameKey
+from .text_keys import Lookup
 
-__all__ = ["Condition", "Days", "any_item", "moments", "names", "numbers", "on_days", "texts", "times"]
+__all__ = ["Condition", "Days", "any_item", "moments", "numbers", "on_days", "texts", "times"]
 
 
 class Days(msgspec.Struct, frozen=True, gc=False):
@@ -41,11 +41,11 @@ class Condition(msgspec.Struct, frozen=True):
     attribute: Attribute
     kind: Kind
     test: Callable[[Any, date], bool]
-    values: frozenset[str] = frozenset()
-    accepts: Callable[[str], bool] | None = None
-    names: tuple[NameKey, ...] = ()
+    lookups: tuple[Lookup, ...] = ()
     days: Days | None = None
     exact: bool = False
+    of_items: tuple[Condition, ...] = ()
+    """For a sequence: what one of its items has to meet."""
 
 
 ANY_DAYS: Final = Days(1, LAST_DAY)
@@ -55,41 +55,23 @@ def texts(
     attribute: Attribute,
     kind: Kind,
     get: Getter,
-    wanted: frozenset[str],
-    accepts: Callable[[str], bool] | None,
-    form: Callable[[str], str],
+    matches: Callable[[str], bool],
+    lookups: Iterable[Lookup],
     *,
     exact: bool,
 ) -> Condition:
-    """Match text: equal to one of `wanted` once brought into `form`, or accepted as a pattern."""
-
-    def matches(value: str) -> bool:
-        value = form(value)
-        return value != "" and (value in wanted or (accepts is not None and accepts(value)))
-
+    """Match text, person names included: a value that is not empty, or one of several, passes `matches`."""
     if attribute.multiple:
 
         def test(owner: Any, today: date) -> bool:
-            return any(map(matches, get(owner, today)))
+            return any(value != "" and matches(value) for value in get(owner, today))
     else:
 
         def test(owner: Any, today: date) -> bool:
-            return matches(get(owner, today))
+            value = get(owner, today)
+            return value != "" and matches(value)
 
-    return Condition(attribute, kind, test, values=wanted, accepts=accepts, exact=exact)
-
-
-def names(attribute: Attribute, kind: Kind, get: Getter, keys: tuple[NameKey, ...]) -> Condition:
-    """Match person names."""
-
-    def matches(name: str) -> bool:
-        return name != "" and any(key.test(name) for key in keys)
-
-    def test(owner: Any, today: date) -> bool:
-        value = get(owner, today)
-        return any(map(matches, value)) if attribute.multiple else matches(value)
-
-    return Condition(attribute, kind, test, names=keys)
+    return Condition(attribute, kind, test, lookups=tuple(lookups), exact=exact)
 
 
 def numbers(attribute: Attribute, get: Getter, wanted: frozenset[float]) -> Condition:
@@ -148,4 +130,4 @@ def any_item(
     def test(owner: Any, today: date) -> bool:
         return any(all(each.test(item, today) for each in conditions) for item in get_items(owner, today))
 
-    return Condition(attribute, "sequence", test)
+    return Condition(attribute, "sequence", test, of_items=tuple(conditions))

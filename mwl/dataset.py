@@ -241,7 +241,13 @@ def _from_values(attribute: Attribute, texts: list[str]) -> Any:
         return tuple(text for text in texts if text)
     if len(texts) > 1:
         raise ValueError("several values")
+    if attribute.source == "patient.sex":
+        return _SEXES.get(texts[0].upper(), "")
     return _DECODERS.get(attribute.vr, str)(texts[0])
+
+
+# The enumerated values of PS3.3 C.7.1.1, and what HL7 table 0001 has for the third of them.
+_SEXES: Final = {"M": "M", "F": "F", "O": "O", "A": "O", "N": "O"}
 
 
 def decode_date(text: str) -> date:

@@ -1,4 +1,4 @@
-"""Indexes from values to slot numbers: text, days, and person names.
+"""Indexes from values to slot numbers: text and days.
 
 Each finds candidates for a condition and says beforehand about how many; `Condition.test` decides.
 """
@@ -8,38 +8,19 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable
 from datetime import date
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from pyroaring import BitMap
 
 from .conditions import Condition
-from .text_keys import Lookup
 
-__all__ = ["DayIndex", "Index", "NameIndex", "TextIndex"]
+__all__ = ["DayIndex", "Index", "TextIndex"]
 
 # One slot as a plain number: most accession numbers and names stand for one, and a bitmap of one costs 20 times that.
 Posting = int | BitMap
 
 
-def _add(postings: dict[str, Posting], value: str, number: int) -> None:
-    found = postings.get(value)
-    if found is None:
-        postings[value] = number
-    elif isinstance(found, int):
-        postings[value] = BitMap((found, number))
-    else:
-        found.add(number)
-
-
-def _discard(postings: dict[str, Posting], value: str, number: int) -> bool:
-    """Take a number out; tell whether the value stands for nothing any more."""
-    found = postings[value]
-    if isinstance(found, BitMap):
-        found.discard(number)
-        if found:
-            return False
-    del postings[value]
-    return True
+_FEW: Final = 64  # values that are put in order one by one
 
 
 def _size(posting: Posting | None) -> int:
@@ -82,35 +63,77 @@ class Index(Protocol):
 
 
 class TextIndex:
-    """Equal text, in its canonical form."""
+    """Text in its canonical form; of person names, component groups folded and without accents.
+
+    The values are put in order when a key with a wild card asks for those with one beginning.
+    """
 
     def __init__(self, *, exact: bool = True) -> None:
         self.exact = exact
         self.postings: dict[str, Posting] = {}
+        self._ordered: list[str] = []  # may hold values that are gone, or one of them twice
+        self._new: list[str] = []  # values that are not in order yet
 
     def add(self, value: str, number: int) -> None:
         """Enter a slot under a value."""
-        _add(self.postings, value, number)
+        found = self.postings.get(value)
+        if found is None:
+            self.postings[value] = number
+            self._new.append(value)
+            if len(self._new) > 2 * len(self.postings) + _FEW:  # values come and go, and nobody asks by wild card
+                self._ordered, self._new = [], list(self.postings)
+        elif isinstance(found, int):
+            self.postings[value] = BitMap((found, number))
+        else:
+            found.add(number)
 
     def discard(self, value: str, number: int) -> None:
         """Take a slot out from under a value."""
-        _discard(self.postings, value, number)
+        found = self.postings[value]
+        if isinstance(found, BitMap):
+            found.discard(number)
+            if found:
+                return
+        del self.postings[value]
 
     def effort(self, condition: Condition) -> int:
-        """Say how many distinct values have to be looked at to find what matches."""
-        return 0 if condition.accepts is None else len(self.postings)
+        """Say how many distinct values have to be looked at: those that begin like the key."""
+        wild = [lookup.prefix for lookup in condition.lookups if lookup.accepts]
+        return sum(high - low for low, high in map(self._range, wild))
 
     def estimate(self, condition: Condition, today: date) -> int:
-        """Say how many slots there may be, or how many there may be at most."""
-        return sum(_size(self.postings.get(value)) for value in condition.values)
+        """Count the slots of values that are looked up, without those that are looked for."""
+        return sum([_size(self.postings.get(each.prefix)) for each in condition.lookups if not each.accepts])
 
     def find(self, condition: Condition, today: date) -> BitMap:
         """Find the slots of all values that match; not to be changed by the caller."""
-        accepts = condition.accepts
-        plain = (self.postings.get(value) for value in condition.values)
-        if accepts is None:
-            return _union(plain)
-        return _union([*plain, *(posting for value, posting in self.postings.items() if accepts(value))])
+        found: list[Posting | None] = []
+        for lookup in condition.lookups:
+            accepts = lookup.accepts
+            if accepts is None:
+                found.append(self.postings.get(lookup.prefix))
+                continue
+            low, high = self._range(lookup.prefix)
+            found += [self.postings.get(value) for value in self._in_order()[low:high] if accepts(value)]
+        return _union(found)
+
+    def _range(self, prefix: str) -> tuple[int, int]:
+        values = self._in_order()
+        if not prefix:
+            return 0, len(values)
+        return bisect_left(values, prefix), bisect_left(values, prefix + "\U0010ffff")
+
+    def _in_order(self) -> list[str]:
+        if len(self._ordered) + len(self._new) > 2 * len(self.postings) + _FEW:
+            self._ordered = sorted(self.postings)
+        elif len(self._new) > _FEW:  # as after loading
+            self._ordered += self._new
+            self._ordered.sort()
+        else:
+            for value in self._new:
+                insort(self._ordered, value)
+        self._new.clear()
+        return self._ordered
 
 
 class DayIndex:
@@ -149,65 +172,3 @@ class DayIndex:
     def find(self, condition: Condition, today: date) -> BitMap:
         """Find the slots of all days of the interval; not to be changed by the caller."""
         return _union(self._between(condition, today))
-
-
-class NameIndex:
-    """Component groups of person names, folded and without accents, in order."""
-
-    exact = False
-
-    def __init__(self) -> None:
-        self.postings: dict[str, Posting] = {}
-        self._sorted: list[str] = []
-        self._new: list[str] = []  # distinct names that are not in order yet
-
-    def add(self, value: str, number: int) -> None:
-        """Enter a slot under a folded group."""
-        if value not in self.postings:
-            self._new.append(value)
-        _add(self.postings, value, number)
-
-    def discard(self, value: str, number: int) -> None:
-        """Take a slot out from under a folded group."""
-        if _discard(self.postings, value, number):
-            names = self._in_order()
-            del names[bisect_left(names, value)]
-
-    def _in_order(self) -> list[str]:
-        if len(self._new) > 64:  # as after loading
-            self._sorted += self._new
-            self._sorted.sort()
-        else:
-            for value in self._new:
-                insort(self._sorted, value)
-        self._new.clear()
-        return self._sorted
-
-    def _range(self, lookup: Lookup) -> tuple[int, int]:
-        names, prefix = self._in_order(), lookup.prefix
-        if not prefix:
-            return 0, len(names)
-        return bisect_left(names, prefix), bisect_left(names, prefix + "\U0010ffff")
-
-    def effort(self, condition: Condition) -> int:
-        """Say how many names have to be looked at: those with the same beginning."""
-        lookups = [lookup for key in condition.names for lookup in key.lookups if lookup.accepts]
-        return sum(high - low for low, high in map(self._range, lookups))
-
-    def estimate(self, condition: Condition, today: date) -> int:
-        """Count the slots of names that are looked up, without those that are looked for."""
-        lookups = [lookup for key in condition.names for lookup in key.lookups if not lookup.accepts]
-        return sum(_size(self.postings.get(lookup.prefix)) for lookup in lookups)
-
-    def find(self, condition: Condition, today: date) -> BitMap:
-        """Find the slots of all names that can match."""
-        found: list[Posting | None] = []
-        for key in condition.names:
-            for lookup in key.lookups:
-                accepts = lookup.accepts
-                if accepts is None:
-                    found.append(self.postings.get(lookup.prefix))
-                    continue
-                low, high = self._range(lookup)
-                found += [self.postings[name] for name in self._in_order()[low:high] if accepts(name)]
-        return _union(found)

@@ -8,10 +8,10 @@ from typing import Final, Literal
 import msgspec
 
 from .attributes import Attribute, Kind, MatchingMode
-from .conditions import Condition, names, numbers, texts
+from .conditions import Condition, numbers, texts
 from .datetime_keys import LAST_DAY, Interval, decode_date_key, decode_time_key
 from .derived import Getter
-from .text_keys import NameKey, canonical, compile_name, compile_text, has_wildcard, is_everything
+from .text_keys import Lookup, canonical, compile_name, compile_text, has_wildcard, is_everything, text_lookup
 
 __all__ = ["KeyFault", "KeyKind", "QueryPolicy", "Reading", "read_key"]
 
@@ -90,30 +90,19 @@ def _read_text(key: _Key) -> Reading:
     # CS has capitals only, so nothing is lost; an AE title may differ from another by case alone, if rarely.
     ignore_case = vr == "CS" or (vr == "AE" and key.policy.ae_key_ignore_case)
     form = str.upper if ignore_case else str
-    kind: Kind = "wildcard" if wild and patterns else "single"
-    condition = texts(
-        attribute,
-        kind,
-        key.get,
-        frozenset(map(form, plain)),
-        _any_of([compile_text(form(value)) for value in patterns]) if wild else None,
-        form,
-        exact=ignore_case or vr != "AE",
-    )
-    if not ignore_case and vr == "AE":  # the index has them in capitals
-        condition = msgspec.structs.replace(
-            condition,
-            values=frozenset(canonical(vr, value) for value in plain),
-            accepts=_any_of([compile_text(canonical(vr, value)) for value in patterns]) if wild else None,
-        )
+    wanted = frozenset(map(form, plain))
+    tests = [compile_text(form(value)) for value in patterns if wild]
+
+    def matches(value: str) -> bool:
+        value = form(value)
+        return value in wanted or any(test(value) for test in tests)
+
+    kind: Kind = "wildcard" if tests else "single"
+    in_index = dict.fromkeys(canonical(vr, value) for value in key.values)
+    lookups = [text_lookup(value) if wild else Lookup(value, None) for value in in_index]
+    condition = texts(attribute, kind, key.get, matches, lookups, exact=ignore_case or vr != "AE")
     literal = "`*` and `?` are no wild cards in this key, and stand for themselves" if patterns and not wild else ""
     return Reading(kind, literal or _several(key.values), condition)
-
-
-def _any_of(tests: list[Callable[[str], bool]]) -> Callable[[str], bool] | None:
-    if len(tests) < 2:
-        return tests[0] if tests else None
-    return lambda value: any(test(value) for test in tests)
 
 
 def _several(values: list[str]) -> str:
@@ -126,11 +115,16 @@ def _read_name(key: _Key) -> Reading:
     values = list(key.values)
     if key.policy.lenient_pn:
         values += [_with_carets(value) for value in key.values if "^" not in value and " " in value.strip(" ")]
-    compiled: list[NameKey] = [compile_name(value, accents=not key.policy.ignore_accents) for value in values]
+    compiled = [compile_name(value, accents=not key.policy.ignore_accents) for value in values]
     kind: Kind = "wildcard" if any(map(has_wildcard, values)) else "single"
     if kind not in key.kinds and not key.policy.wildcards_in_single_value_keys:
         return Reading("ignored", "wild cards are not matched in this key")
-    return Reading(kind, _several(key.values), names(key.attribute, kind, key.get, tuple(compiled)))
+
+    def matches(name: str) -> bool:
+        return any(each.test(name) for each in compiled)
+
+    lookups = [lookup for each in compiled for lookup in each.lookups]
+    return Reading(kind, _several(key.values), texts(key.attribute, kind, key.get, matches, lookups, exact=False))
 
 
 def _with_carets(value: str) -> str:
@@ -142,9 +136,9 @@ def _read_uid(key: _Key) -> Reading:
     if any(map(is_everything, key.values)):
         return _EVERYTHING
     wanted = frozenset(key.values)
-    return Reading(
-        "uid-list", _several(key.values), texts(key.attribute, "uid-list", key.get, wanted, None, str, exact=True)
-    )
+    lookups = [Lookup(value, None) for value in key.values]
+    condition = texts(key.attribute, "uid-list", key.get, wanted.__contains__, lookups, exact=True)
+    return Reading("uid-list", _several(key.values), condition)
 
 
 def _read_decimal(key: _Key) -> Reading:

@@ -70,6 +70,8 @@ class Query(msgspec.Struct, frozen=True):
     conditions: tuple[Condition, ...]
     shape: Shape
     keys: tuple[Key, ...]
+    selections: tuple[Condition, ...]
+    """Conditions on items of sequences that are answered with; only items that meet them are returned."""
     pending_status: int
     character_set: CharacterSet | None
     """As declared in the request; None if it declares none, or one that is unknown."""
@@ -129,6 +131,7 @@ class _Compiler:
             tuple(conditions),
             shape,
             tuple(self.keys),
+            tuple(key.condition for key in self.keys if key.vr == "SQ" and key.condition is not None),
             Status.PENDING if self.all_supported or self.policy.always_ff00 else Status.PENDING_WARNING,
             self.declared,
             tuple(dict.fromkeys(self.notes)),
@@ -310,7 +313,7 @@ class _Compiler:
         if not wanted:
             return conditions
         together = any_item(wanted[0].attribute, lambda entry, today: entry.patient.identifiers, wanted)
-        together = msgspec.structs.replace(together, values=wanted[0].values, accepts=wanted[0].accepts)
+        together = msgspec.structs.replace(together, lookups=wanted[0].lookups)
         place = next(place for place, key in enumerate(self.keys) if key.condition is wanted[0])
         self.keys[place] = msgspec.structs.replace(self.keys[place], condition=together)
         return [together, *(condition for condition in conditions if condition not in wanted)]

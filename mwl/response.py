@@ -6,7 +6,7 @@ kept with the entry's slot, so that they are made once and are gone when the ent
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from functools import lru_cache
 from typing import Any, Final, Literal
@@ -17,6 +17,7 @@ from dulproto import VR_OF_TAG, DataSet, Element, encode_data_set
 
 from .attributes import BY_PATH, Attribute
 from .charset import LATIN_1, CharacterSet, character_set, encode_text
+from .conditions import Condition
 from .derived import getter
 from .item import Entry, dicom_text
 from .query import Query, Shape
@@ -62,25 +63,37 @@ def response_encoder(query: Query, transfer_syntax: str, policy: ResponsePolicy,
     follow = policy.character_set == "auto"
     target = query.character_set or LATIN_1 if follow else character_set(policy.character_set)
     depends_on_today = any(tag == _AGE for tag, _ in query.shape)
-    return _encoder(query.shape, transfer_syntax, policy, target, today if depends_on_today else date.min)
+    day = today if depends_on_today or query.selections else date.min
+    return _encoder(query.shape, query.selections, transfer_syntax, policy, target, day)
 
 
 @lru_cache(maxsize=256)
 def _encoder(
-    shape: Shape, transfer_syntax: str, policy: ResponsePolicy, target: CharacterSet, today: date
+    shape: Shape,
+    selections: tuple[Condition, ...],
+    transfer_syntax: str,
+    policy: ResponsePolicy,
+    target: CharacterSet,
+    today: date,
 ) -> ResponseEncoder:
-    return ResponseEncoder(shape, transfer_syntax, policy, target, today)
+    return ResponseEncoder(shape, selections, transfer_syntax, policy, target, today)
 
 
 class ResponseEncoder:
     """Encodes entries for one set of return keys."""
 
     def __init__(
-        self, shape: Shape, transfer_syntax: str, policy: ResponsePolicy, target: CharacterSet, today: date
+        self,
+        shape: Shape,
+        selections: tuple[Condition, ...],
+        transfer_syntax: str,
+        policy: ResponsePolicy,
+        target: CharacterSet,
+        today: date,
     ) -> None:
         self._transfer_syntax = transfer_syntax
         self._today = today
-        rules = _Rules(policy, target)
+        rules = _Rules(policy, target, selections)
         self._keys = rules.level(tuple(key for key in shape if key[0] != _SPECIFIC_CHARACTER_SET), ())
         self._character_set = Element(_SPECIFIC_CHARACTER_SET, "CS", target.value.encode())
         requested = any(tag == _SPECIFIC_CHARACTER_SET for tag, _ in shape)
@@ -115,9 +128,10 @@ def _is_ascii(data_set: DataSet) -> bool:
 class _Rules:
     """Turns return keys into functions from an entry, or what an item stands for, to an element."""
 
-    def __init__(self, policy: ResponsePolicy, target: CharacterSet) -> None:
+    def __init__(self, policy: ResponsePolicy, target: CharacterSet, selections: tuple[Condition, ...]) -> None:
         self.policy = policy
         self.target = target
+        self.selections = {condition.attribute.path: condition.of_items for condition in selections}
         self.defaults = dict(policy.default_values)
 
     def level(self, shape: Shape, path: tuple[int, ...]) -> list[_Encode]:
@@ -150,7 +164,7 @@ class _Rules:
         """Encode a sequence: items without any value are left out, PS3.4 C.2.2.2.6 and Table K.6-1."""
         tag, keys = attribute.tag, self.level(inner, attribute.path)
         get = getter(attribute, self.policy.primary_patient_id_issuer)
-        nothing = Element(tag, "SQ", ())
+        nothing, wanted = Element(tag, "SQ", ()), self.selections.get(attribute.path, ())
         if attribute.keyword_path in self.policy.always_empty:
             return lambda owner, today: nothing
 
@@ -158,7 +172,10 @@ class _Rules:
             value = get(owner, today)
             if value is None or value == ():
                 return nothing
-            items = [_data_set(keys, item, today) for item in (value if isinstance(value, tuple) else (value,))]
+            owners: Iterable[Any] = value if isinstance(value, tuple) else (value,)
+            if wanted:
+                owners = [item for item in owners if all(condition.test(item, today) for condition in wanted)]
+            items = [_data_set(keys, item, today) for item in owners]
             if attribute.source != "step":  # the step has exactly one item, whatever was asked for
                 items = [item for item in items if any(each.value for each in item.values())]
             return Element(tag, "SQ", tuple(items))

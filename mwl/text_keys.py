@@ -21,7 +21,7 @@ __all__ = [
     "has_wildcard",
     "is_everything",
 ]
-__all__ += ["name_groups", "trim"]
+__all__ += ["name_groups", "text_lookup", "trim"]
 
 # VRs in which spaces in front count, PS3.5 Table 6.2-1.
 _TRAILING_ONLY: Final = frozenset({"LT", "ST", "UC", "UT"})
@@ -50,6 +50,18 @@ def has_wildcard(text: str) -> bool:
 def is_everything(text: str) -> bool:
     """Tell whether a key is `*` alone, which also finds what has no value, PS3.4 C.2.2.2.4."""
     return bool(text) and not text.strip("*")
+
+
+class Lookup(msgspec.Struct, frozen=True):
+    """What an index is to look at: the value that equals `prefix`, or those that begin with it and are accepted."""
+
+    prefix: str
+    accepts: Callable[[str], bool] | None
+
+
+def text_lookup(text: str) -> Lookup:
+    """Say where an index of canonical text has what a key matches."""
+    return Lookup(re.split(r"[*?]", text, maxsplit=1)[0], compile_text(text) if has_wildcard(text) else None)
 
 
 def _pattern(text: str, one: str = ".") -> str:
@@ -90,13 +102,6 @@ def fold_group(group: str, *, accents: bool = True) -> str:
 def name_groups(name: str, *, accents: bool = True) -> list[str]:
     """Fold the component groups of a name: alphabetic, ideographic, phonetic."""
     return [fold_group(group, accents=accents) for group in name.split("=")]
-
-
-class Lookup(msgspec.Struct, frozen=True):
-    """Folded groups without accents that an index is to look at: all with a prefix that pass, or the equal one."""
-
-    prefix: str
-    accepts: Callable[[str], bool] | None
 
 
 class NameKey(msgspec.Struct, frozen=True):

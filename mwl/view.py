@@ -11,7 +11,7 @@ from .attributes import BY_KEYWORD_PATH
 from .conditions import Condition, Days, on_days, texts
 from .datetime_keys import LAST_DAY
 from .derived import getter
-from .text_keys import canonical
+from .text_keys import Lookup, canonical
 
 __all__ = ["LISTED", "ListFilter", "View", "compile_view"]
 
@@ -87,11 +87,13 @@ def _one_of(keyword: str, wanted: Sequence[str]) -> Condition:
     attribute = BY_KEYWORD_PATH[f"ScheduledProcedureStepSequence/{keyword}"]
     vr = attribute.vr
 
-    def form(value: str) -> str:
-        return canonical(vr, value)
+    values = frozenset(canonical(vr, value) for value in wanted)
 
-    values = frozenset(map(form, wanted))
-    return texts(attribute, "single", getter(attribute, prefix="step."), values, None, form, exact=True)
+    def matches(value: str) -> bool:
+        return canonical(vr, value) in values
+
+    lookups = [Lookup(value, None) for value in values]
+    return texts(attribute, "single", getter(attribute, prefix="step."), matches, lookups, exact=True)
 
 
 def _window(days_back: int | None, days_ahead: int | None) -> Condition:

@@ -25,7 +25,7 @@ from pyroaring import BitMap
 
 from .conditions import Condition
 from .datetime_keys import DAY, LAST_DAY, microseconds
-from .index import DayIndex, Index, NameIndex, TextIndex
+from .index import DayIndex, Index, TextIndex
 from .item import Entry
 from .pool import Pool
 from .query import Query
@@ -71,7 +71,7 @@ class Worklist:
             _STUDY: self._studies,
             _PATIENT_ID: TextIndex(exact=False),
             _DAY: DayIndex(),
-            _NAME: NameIndex(),
+            _NAME: TextIndex(exact=False),
         }
 
     def __len__(self) -> int:

@@ -219,3 +219,11 @@ def test_ids_of_the_retired_attribute_are_taken_over() -> None:
     dataset = minimal()
     dataset.OtherPatientIDs = ["7", "8"]
     assert from_dataset(dataset).patient.identifiers == tuple(map(PatientIdentifier, ("1", "7", "8")))
+
+
+@pytest.mark.parametrize(("written", "kept"), [("M", "M"), ("f", "F"), ("O", "O"), ("A", "O"), ("N", "O"), ("U", "")])
+def test_R_061_a_sex_that_dicom_does_not_enumerate_is_other_or_unknown(written: str, kept: str) -> None:
+    dataset = minimal()
+    dataset.PatientSex = written.upper()
+    dataset["PatientSex"]._value = written
+    assert from_dataset(dataset).patient.sex == kept

@@ -343,3 +343,15 @@ def test_a_code_sequence_is_returned_whole() -> None:
     answered = answer(entry(code=Code("A", "B", "C")), compiled(None, RequestedProcedureCodeSequence=[]))
     (item,) = items(answered, "RequestedProcedureCodeSequence")
     assert value(item, "CodeMeaning") == b"C"
+
+
+def test_of_a_sequence_that_is_matched_only_the_matching_items_are_returned() -> None:
+    one = entry(protocol_codes=(Code("A", "X", "first"), Code("B", "Y", "second"), Code("A", "Z", "third")))
+    item = data_set([element("CodeValue", "A"), element("CodeMeaning")])
+    step = step_of(answer(one, compiled({"ScheduledProtocolCodeSequence": [item]})))
+    found = items(step, "ScheduledProtocolCodeSequence")
+    assert [value(each, "CodeMeaning") for each in found] == [b"first", b"third"]
+
+
+def test_R_055_one_answer_has_identifiers_of_several_domains() -> None:
+    assert [get(entry(identifiers=(each,)), "IssuerOfPatientID") for each in IDS] == [b"CITY", b"TRUST", b""]

@@ -289,3 +289,15 @@ def test_nothing_is_left_of_entries_that_were_removed(entries: list[Entry]) -> N
     assert len(made) == 0
     assert made.match(UNIVERSAL, compile_view(ae=Filter(status=STATUSES)), NOW) == []
     assert not any(index.postings for index in made._indexes.values())  # type: ignore[attr-defined]
+
+
+def test_values_that_come_and_go_leave_nothing_behind() -> None:
+    made = worklist(entry(1))
+    for number in range(2, 1000):
+        made.put(entry(number))
+        made.remove(entry(number).key)
+        if number % 100 == 0:
+            assert made.match(compiled(None, AccessionNumber="ACC*"), compile_view(), NOW)
+    assert all(
+        len(index._new) + len(index._ordered) < 300 for index in made._indexes.values() if hasattr(index, "_new")
+    )
