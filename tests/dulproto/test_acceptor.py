@@ -669,6 +669,25 @@ async def test_an_identifier_that_cannot_be_decoded_is_c003_and_one_line_with_th
     assert "Doe" not in caplog.text
 
 
+async def test_an_identifier_nested_too_deeply_aborts_as_the_service_provider(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def find(operation: Operation) -> Iterator[bytes]:
+        yield operation.pending(operation.data_set())
+
+    bomb = b""
+    for _ in range(20):
+        item = bytes.fromhex("FEFF00E0") + len(bomb).to_bytes(4, "little") + bomb
+        bomb = bytes.fromhex("40000001") + len(item).to_bytes(4, "little") + item
+    async with await serve(find):
+        peer = await associate()
+        peer.send(find_rq(1, bomb))
+        event = await peer.event()
+        assert (event.source, event.reason) == (2, 6)
+    (line,) = messages(caplog, logging.WARNING)
+    assert "more than 16 levels of sequences" in line
+
+
 async def test_the_text_of_a_handlers_exception_is_logged_at_debug(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         async with await serve(_raises_at_once):
@@ -803,6 +822,23 @@ async def test_a_release_request_with_something_behind_it_ends_the_association(
         if behind != ABORT_PDU:
             assert (await peer.event()).source == 2
     assert [record for record in caplog.records if record.name == "asyncio"] == []
+
+
+async def test_a_cancel_followed_by_a_release_at_once_ends_in_order(caplog: pytest.LogCaptureFixture) -> None:
+    handler = Find(100_000)
+    with caplog.at_level(logging.INFO):
+        async with await serve(handler):
+            peer = await associate()
+            peer.send(find_rq(1, b"12"))
+            await peer.event()
+            peer.send(cancel_rq(1))
+            peer.release()
+            await peer.until(lambda: isinstance(peer.events[-1], Released))
+    statuses = [event.command.status for event in peer.events[:-1]]
+    assert set(statuses[:-1]) == {0xFF00}
+    assert statuses[-1] == 0xFE00
+    assert handler.closed == 1
+    assert messages(caplog) == ["10.0.0.1 CT1 -> WORKLIST ended: released, 1 operations"]
 
 
 async def test_a_place_is_free_when_the_association_has_ended_not_when_its_socket_is_closed() -> None:
