@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 MEASUREMENTS = {
+    "load": "load of several kinds on the provider, next to a server that only writes prepared bytes",
     "associations": "memory of an open association, and a query on each of many",
     "quickack": "time of a query whose command and identifier come in two segments, with and without TCP_QUICKACK",
     "store": "commits per second, and the time to open a store and load all of it",
@@ -26,6 +27,8 @@ def main() -> int:
     arguments = parser.parse_args()
     figures: dict[str, Any] = importlib.import_module(f"bench.{arguments.name}").run(arguments)
     for key, value in figures.items():
+        if isinstance(value, (dict, list)):
+            continue
         shown = f"{value:,.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
         print(f"{key.replace('_', ' '):40} {shown}")
     if arguments.json:

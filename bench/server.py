@@ -1,41 +1,117 @@
-"""A worklist provider in a process of its own, to be measured."""
+"""The servers to be measured, each in a process of its own."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mwl.item import Entry
+from mwl.store import Put, Store
+
+from . import machine
+from .canned import Canned
+
+_BATCH = 1000
+_START_SECONDS = 120
+_CONFIGURATION = """
+[store]
+path = "worklist.db"
+
+[dicom]
+host = "127.0.0.1"
+port = 0
+known_hosts = ["127.0.0.0/8"]
+
+[[ae]]
+title = "WORKLIST"
+max_associations = 0
+"""
+
 
 class Provider:
-    """A running provider: where it listens, and what its process takes."""
+    """A running server: where it listens, and what its process takes."""
 
-    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
-        self.process = process
+    def __init__(self, pid: int, port: int) -> None:
+        self.pid = pid
         self.port = port
 
     def resident_bytes(self) -> int:
-        """Resident memory of the process now."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
-        assert found is not None
-        return int(found[1]) * 1024
+        """Resident memory now."""
+        return machine.resident_bytes(self.pid)
 
 
 @contextmanager
 def provider(entries: int) -> Iterator[Provider]:
     """Run `mwl demo` with so many entries on a free port."""
-    command = [sys.executable, "-m", "mwl", "demo", "--entries", str(entries), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with started([sys.executable, "-m", "mwl", "demo", "--entries", str(entries), "--port", "0"]) as server:
+        yield server
+
+
+@contextmanager
+def worklist(entries: Iterable[Entry], cores: set[int], extra: str = "") -> Iterator[Provider]:
+    """Run `mwl serve` with these entries, known hosts checked and any number of associations, a log file."""
+    with tempfile.TemporaryDirectory(prefix="mwl-bench-") as name:
+        folder = Path(name)
+        (folder / "mwl.toml").write_text(_CONFIGURATION + extra)
+        with contextlib.closing(Store(folder / "worklist.db")) as store:
+            batch: list[Put] = []
+            for entry in entries:
+                batch.append(Put(entry))
+                if len(batch) == _BATCH:
+                    store.commit_now(batch)
+                    batch = []
+            store.commit_now(batch)
+        command = [sys.executable, "-m", "mwl", "serve", "-c", str(folder / "mwl.toml")]
+        with started(command, cores, folder / "log") as server:
+            yield server
+
+
+@contextmanager
+def replay(canned: Canned, cores: set[int]) -> Iterator[Provider]:
+    """Run the server that writes prepared bytes."""
+    with tempfile.TemporaryDirectory(prefix="mwl-bench-") as folder:
+        path = Path(folder) / "canned.json"
+        canned.save(path)
+        with started([sys.executable, "-m", "bench.canned", str(path)], cores) as server:
+            yield server
+
+
+@contextmanager
+def started(command: list[str], cores: set[int] | None = None, log: Path | None = None) -> Iterator[Provider]:
+    """Run a program that says `ready ... NAME=HOST:PORT` or `NAME=PORT` when it listens."""
+    with open(log or os.devnull, "w") as log_file:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=log_file if log else None,
+            text=True,
+            preexec_fn=(lambda: machine.pin(0, cores)) if cores else None,
+        )
+    with process:
         assert process.stdout is not None
+        late = threading.Timer(_START_SECONDS, process.kill)
+        late.start()
         try:
             for line in process.stdout:
-                if found := re.match(r"ready .*\bdicom=\S*:(\d+)", line):
-                    yield Provider(process, int(found[1]))
+                if found := re.match(r"ready .*\b(?:dicom=\S*:|canned=|port=)(\d+)", line):
+                    late.cancel()
+                    yield Provider(process.pid, int(found[1]))
                     return
-            raise RuntimeError("the provider ended before it was ready")
+            told = log.read_text()[-2000:] if log else ""
+            raise RuntimeError(f"{' '.join(command)} ended before it was ready\n{told}")
         finally:
-            process.terminate()
+            late.cancel()
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
