@@ -54,6 +54,10 @@ def ae_title_fault(title: str) -> str | None:
     return None
 
 
+def _station_fault(title: str) -> str | None:
+    return ae_title_fault(title) if title else None
+
+
 def _code_fault(value: str) -> str | None:
     return None if re.fullmatch(r"[A-Z0-9 _]{1,16}", value) else f"{value!r} is not of A-Z, 0-9, space and underscore"
 
@@ -213,7 +217,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     wildcards_in_single_value_keys: bool = False  # Q-12, with matching = "statement"
     ae_key_ignore_case: bool = True
     use_calling_as_station: bool = False
-    station_ae_title: Annotated[str, lambda title: ae_title_fault(title) if title else None] = ""
+    station_ae_title: Annotated[str, _station_fault] = ""
     step_keys_at_root: bool = True
     lenient_pn: bool = False
     ignore_accents: bool = False
