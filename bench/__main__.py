@@ -12,6 +12,7 @@ from typing import Any
 MEASUREMENTS = {
     "load": "load of several kinds on the provider, next to a server that only writes prepared bytes",
     "associations": "memory of an open association, and a query on each of many",
+    "matching": "the worklist in memory: its size, and how long a match takes, by the number of entries",
     "quickack": "time of a query whose command and identifier come in two segments, with and without TCP_QUICKACK",
     "store": "commits per second, and the time to open a store and load all of it",
 }

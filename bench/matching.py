@@ -39,7 +39,7 @@ _RETURNED = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "Acce
 _STEP = "ScheduledProcedureStepSequence"
 _DAY = {"ScheduledProcedureStepStartDate": "20240701"}
 QUERIES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
-    "station, modality and day": ({"ScheduledStationAETitle": "ST005", "Modality": "XA", **_DAY}, {}),
+    "station, modality and day": ({"ScheduledStationAETitle": "ST005", "Modality": "MG", **_DAY}, {}),
     "station and day": ({"ScheduledStationAETitle": "ST005", **_DAY}, {}),
     "modality and day": ({"Modality": "CT", **_DAY}, {}),
     "accession number": ({}, {"AccessionNumber": "A00000042"}),
