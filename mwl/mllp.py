@@ -12,7 +12,7 @@ import re
 import ssl
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from .config import Hl7
 from .feed import Feed
@@ -105,11 +105,11 @@ class _Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._last_read = 0.0
         self._is_paused = self._is_full = self._is_ending = False
+        self._is_lost = server.loop.create_future()
         self.peer = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # those of uvloop are none by their class
         self.peer = str((transport.get_extra_info("peername") or ("?",))[0])
         if not self._server.admit(self):
             logger.warning("%s: more than %d HL7 connections", self.peer, self._config.max_connections)
@@ -187,6 +187,8 @@ class _Connection(asyncio.Protocol):
         if self._timer:
             self._timer.cancel()
         self._server.forget(self)
+        if not self._is_lost.done():
+            self._is_lost.set_result(None)
 
     def _watch(self, seconds: float) -> None:
         self._timer = self._server.loop.call_later(seconds, self._look)
@@ -215,9 +217,12 @@ class _Connection(asyncio.Protocol):
     async def drain(self) -> None:
         """Take nothing more, answer what was taken, close."""
         self._end()
-        await asyncio.gather(*self._waiting, return_exceptions=True)
+        await self._is_lost
+
+    def abort(self) -> None:
+        """Close without further answers."""
         if self._transport:
-            self._transport.close()
+            self._transport.abort()
 
 
 class Hl7Server:
@@ -267,7 +272,11 @@ class Hl7Server:
         self._listener.close()
         ending = [self.loop.create_task(connection.drain()) for connection in self._connections]
         if ending:
-            await asyncio.wait(ending, timeout=drain_seconds)
+            _, late = await asyncio.wait(ending, timeout=drain_seconds)
+            if late:
+                for connection in list(self._connections):
+                    connection.abort()
+                await asyncio.wait(late)
 
 
 async def serve_hl7(

@@ -377,7 +377,7 @@ async def test_a_listener_that_is_not_there_is_named() -> None:
 async def test_a_listener_that_does_not_answer_is_named() -> None:
     async with listening(lambda data: b"") as (host, port, _):
         with pytest.raises(MwlError, match="did not answer"):
-            [one async for one in send(host, port, [ONE], timeout_seconds=0.01)]
+            [one async for one in send(host, port, [ONE], timeout_seconds=0.3)]
 
 
 async def test_an_answer_that_is_none_has_no_code() -> None:
