@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 import msgspec
@@ -228,6 +229,9 @@ class _Compiler:
 
     def _key(self, element: Element, attribute: Attribute, prefix: str, *, matching: bool) -> Reading:
         """Compile one key that is no sequence, and keep how it was read."""
+        if not element.value:  # as most are: they ask for the value
+            self.keys.append(_EMPTY_KEYS[attribute.path])
+            return _UNIVERSAL
         if len(element.raw) > LONGEST_KEY:
             raise IdentifierError(
                 Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, f"a key has over {LONGEST_KEY} bytes", (element.tag,)
@@ -252,7 +256,7 @@ class _Compiler:
         self, element: Element, attribute: Attribute, values: list[str], prefix: str, *, matching: bool
     ) -> Reading:
         if not values and not (attribute.vr == "US" and element.raw):
-            return Reading("universal")
+            return _UNIVERSAL
         if attribute.key_type == "-":
             return Reading("ignored", "never matched")
         if not self.policy.honour_matching_keys:
@@ -346,6 +350,7 @@ def _empty(attribute: Attribute) -> Element:
     return Element(attribute.tag, attribute.vr, () if attribute.vr == "SQ" else b"")
 
 
+@cache
 def _whole(path: tuple[int, ...]) -> Shape:
     """Give the shape of a whole item: every supported attribute of it."""
     return tuple((each.tag, _whole(each.path) if each.vr == "SQ" else None) for each in CHILDREN.get(path, ()))
@@ -355,3 +360,7 @@ def _key(attribute: Attribute, text: str, reading: Reading) -> Key:
     return Key(
         attribute.keyword_path, attribute.tag, attribute.vr, text, reading.kind, reading.reason, reading.condition
     )
+
+
+_UNIVERSAL: Final = Reading("universal")
+_EMPTY_KEYS: Final = {path: _key(attribute, "", _UNIVERSAL) for path, attribute in BY_PATH.items()}
