@@ -26,6 +26,7 @@ Shape = tuple[tuple[int, "Shape | None"], ...]
 is none.  One whose path is not in the attribute table is answered empty."""
 
 LONGEST_KEY: Final = 1024
+MOST_NOTES: Final = 16
 
 _SPECIFIC_CHARACTER_SET: Final = 0x00080005
 _STATION_AE_TITLE: Final = 0x00400001
@@ -135,7 +136,7 @@ class _Compiler:
             tuple(key.condition for key in self.keys if key.vr == "SQ" and key.condition is not None),
             Status.PENDING if self.all_supported or self.policy.always_ff00 else Status.PENDING_WARNING,
             self.declared,
-            tuple(dict.fromkeys(self.notes)),
+            _first(list(dict.fromkeys(self.notes))),
         )
 
     def _gather_step_keys(self, data_set: DataSet) -> tuple[DataSet, list[int]]:
@@ -329,6 +330,12 @@ class _Compiler:
         reading = Reading("range", "a range of times without a date means today", condition)
         self.keys.append(_key(attribute, "", reading))
         return condition
+
+
+def _first(notes: list[str]) -> tuple[str, ...]:
+    """Keep a log line readable, whatever a device sends."""
+    rest = len(notes) - MOST_NOTES
+    return (*notes[:MOST_NOTES], f"and {rest} more") if rest > 0 else tuple(notes)
 
 
 def _same_form(one: Reading, other: Reading) -> bool:

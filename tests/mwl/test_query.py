@@ -572,6 +572,14 @@ def test_notes_and_comments_hold_no_values() -> None:
     assert "Secret" not in " ".join(query.notes)
 
 
+def test_notes_are_few_however_odd_an_identifier_is() -> None:
+    odd = b"".join(
+        encode_data_set({tag: Element(tag, "LO", b"x ")}, IMPLICIT_LE) for tag in range(0x00060001, 0x00060100)
+    )
+    notes = compile_query(odd, IMPLICIT_LE, QueryPolicy()).notes
+    assert (len(notes), notes[-1]) == (17, "and 239 more")
+
+
 @pytest.mark.parametrize("transfer_syntax", [IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE])
 def test_the_transfer_syntax_makes_no_difference(transfer_syntax: str) -> None:
     item = data_set([element("Modality", "CT"), element("ScheduledProcedureStepStartDate", "20240705")])

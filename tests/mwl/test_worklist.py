@@ -254,7 +254,7 @@ def scan(entries: list[Entry], query: Query, view: View, today: date) -> list[tu
     return [one.key for one in sorted(hits, key=order)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300 if settings.default is None else max(300, settings.default.max_examples))
 @given(
     changes=st.lists(st.tuples(st.booleans(), entries), max_size=25),
     asked=st.lists(st.tuples(queries(), filters), min_size=1, max_size=4),
