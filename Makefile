@@ -1,7 +1,7 @@
 # make demo     a worklist with sample entries, and what to type next
 # make test     all tests              make check    lint and types
 # make cov      tests with coverage    make fuzz     the property tests, for longer
-# make bench    measurements
+# make bench    measurements           make requirements   each requirement and its tests
 # The virtual environment is made when it is missing; PYTHON=python3.13 chooses another interpreter.
 
 PYTHON ?= python3
@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test check cov fuzz bench venv clean
+.PHONY: demo test check cov fuzz bench requirements venv clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/mwl demo
@@ -32,6 +32,9 @@ fuzz: $(VENV)/.test
 bench: $(VENV)/.bench
 	$(BIN)/python -m bench $(BENCH_OPTIONS) associations
 	$(BIN)/python -m bench $(BENCH_OPTIONS) quickack
+
+requirements: $(VENV)/.test
+	$(BIN)/python -m tests.requirements
 
 venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
@@ -87,6 +88,11 @@ async def ask(
         final.error_comment or "",
         tuple(final.offending_element or ()),
     )
+
+
+connects: list[Any] = []
+"""The addresses that this process, provider and client alike, has connected to."""
+sys.addaudithook(lambda event, values: connects.append(values[1]) if event == "socket.connect" else None)
 
 
 class Outside:

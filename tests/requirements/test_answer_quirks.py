@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import socket
 from datetime import date, datetime, time
+from pathlib import Path
 
+import msgspec
 import pytest
 from outside import Serve, ask, identifier
 from raw_client import Accepted, Rejected, associate_rq, element, find_rq, message, raw_client
 from samples import entry
 
+from mwl.cli import main
+from mwl.dicom_json import entry_to_json
 from mwl.item import Code, Entry
 
 DATE = "ScheduledProcedureStepStartDate"
@@ -92,6 +96,25 @@ async def test_Q_72_a_sequence_without_values_has_no_items(serve: Serve) -> None
     answer = await site.find(RequestedProcedureCodeSequence=[code], PatientPrimaryLanguageCodeSequence=[code])
     assert [len(match.RequestedProcedureCodeSequence) for match in answer.matches] == [0, 1]
     assert [len(match.PatientPrimaryLanguageCodeSequence) for match in answer.matches] == [0, 0]
+
+
+@pytest.mark.parametrize("keyword", ["AccessionNumber", "RequestedProcedureID"])
+def test_Q_73_an_identifier_that_no_modality_can_hold_is_refused_at_intake(
+    tmp_path: Path, keyword: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configuration = tmp_path / "mwl.toml"
+    configuration.write_text('[[ae]]\ntitle = "WORKLIST"\n')
+    fits, too_long = "X" * 16, "X" * 17
+    late = entry(2, **{"accession_number" if keyword == "AccessionNumber" else "procedure_id": fits})
+    lines = [msgspec.json.encode(entry_to_json(each)).decode() for each in (entry(1), late)]
+    (tmp_path / "orders.json").write_text("\n".join(lines).replace(fits, too_long))
+    assert main(["import", "-c", str(configuration), str(tmp_path / "orders.json")]) == 1
+    told = capsys.readouterr()
+    assert f"{keyword} has 17 characters, SH holds 16" in told.out + told.err
+    assert main(["list", "-c", str(configuration), "--json"]) == 0
+    kept = capsys.readouterr().out
+    assert "SPS1" in kept
+    assert "SPS2" not in kept
 
 
 async def test_Q_74_names_are_answered_as_a_simple_device_can_show_them(serve: Serve) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from struct import pack
 from typing import Any
 
 import pytest
-from outside import Serve, ask, identifier
+from outside import Serve, ask, connects, identifier
 from raw_client import (
     ABORT,
     ALL_SYNTAXES,
@@ -55,10 +54,6 @@ async def refusal(port: int, request: bytes) -> Accepted | Rejected | int:
     """What comes in answer to an association request."""
     async with raw_client(port) as client:
         return await client.associate(request)
-
-
-connects: list[tuple[Any, ...]] = []
-sys.addaudithook(lambda event, values: connects.append(values[1]) if event == "socket.connect" else None)
 
 
 async def test_R_001_the_provider_opens_no_connection(serve: Serve) -> None:
