@@ -88,6 +88,7 @@ from .events import Aborted, Accepted, Associate, AssociationEvent, Limits, Reje
 from .fsm import Action, Event, State
 from .items import ProposedContext, UserIdentity, UserInformation
 from .pdu import AssociateAc, AssociateRj, AssociateRq, PduType, check_ae_title, encode_ae_titles
+from .repeat import Answer
 from .server import Server, serve
 from .service import Handler, Operation, Services, answer_echo
 from .status import Status, StatusCategory, category
@@ -123,6 +124,7 @@ __all__ = [
     "Aborted",
     "Accepted",
     "Action",
+    "Answer",
     "Associate",
     "AssociateAc",
     "AssociateRj",

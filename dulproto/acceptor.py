@@ -17,7 +17,8 @@ from .dimse import REQUIRED_FIELDS, CommandField, ResponseTemplate
 from .errors import ElementError, ElementLimitError, LocalProtocolError
 from .events import Aborted, Associate, AssociationEvent, Release
 from .fsm import State
-from .pdu import AssociateAc, AssociateRj
+from .pdu import PDU_HEADER, AssociateAc, AssociateRj, encode_associate_ac
+from .repeat import SHORTEST, Answer, Negotiated, learn_at, message_id_at
 from .service import Operation, handler_for, is_request
 from .status import Status
 from .transport import Connection
@@ -44,7 +45,8 @@ class Acceptor(Connection):
         self.operation: Operation | None = None  # the one being served
         self.operations = 0
         self._established = False
-        self._ae = ""  # the policy that the association counts for
+        self._negotiated: Negotiated | None = None
+        self._answer: Answer | None = None  # of the operation that was served last, if it was given as a whole
         self._responses: Iterator[bytes] | None = None
         self._turn: asyncio.Handle | None = None  # the next one of the answer
         self._task: asyncio.Task[None] | None = None
@@ -68,6 +70,60 @@ class Acceptor(Connection):
         self._end("the connection was closed")
         self.server.connections.discard(self)
         self.server.changed.set()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; what came before with equal bytes is answered as before, if that is still right."""
+        negotiated = self._negotiated
+        if negotiated is None:
+            if not self._accept_again(data):
+                self._learn_association(data, self.receive(data))
+        elif self.operation is None and self.writable and len(data) >= SHORTEST and self.association.at_rest:
+            at = message_id_at(data)
+            request = data[:at] + data[at + 2 :]
+            answer = negotiated.answers.get(request)
+            if answer is None or not answer.is_good() or self.transport is None:
+                self._learn_answer(negotiated, request, data, at)
+            else:
+                self.operations += 1
+                self.association.restart_idle(self.loop.time())
+                self.transport.write(data[at : at + 2].join(answer.segments))
+        else:
+            self.receive(data)
+
+    def _learn_answer(self, negotiated: Negotiated, request: bytes, data: bytes, at: int) -> None:
+        """Serve a request, and remember its answer if that was given as a whole and to nothing but this request."""
+        self._answer = None
+        events = self.receive(data)
+        if self._answer is None or len(events) != 1 or not self.association.at_rest:
+            return
+        if isinstance(events[0], Message) and learn_at(data, events[0].command.message_id) == at:
+            self.server.profiles.learn(negotiated, request, self._answer)
+
+    def _accept_again(self, data: bytes) -> bool:
+        """Accept an association request that was accepted before, unless the answer may be another one by now."""
+        server, association = self.server, self.association
+        negotiated = server.profiles.get(data)
+        if negotiated is None or self.peer not in negotiated.hosts:
+            return False
+        if association.state is not State.AWAIT_ASSOCIATE_RQ or association.in_message:
+            return False
+        ae, ac = negotiated.decision.ae, negotiated.decision.pdu
+        limit = server.policies[ae].max_associations
+        if server.refuses_for_now or 0 < limit <= server.associations[ae] or not isinstance(ac, AssociateAc):
+            return False
+        now = self.loop.time()
+        association.accept_again(negotiated.rq, ac, negotiated.encoded_ac, negotiated.contexts, now)
+        self._begin(negotiated)
+        self.flush()
+        return True
+
+    def _learn_association(self, data: bytes, events: list[AssociationEvent]) -> None:
+        """Remember an association request that was accepted, if nothing but its bytes and host decided that."""
+        negotiated = self._negotiated
+        if negotiated is None or len(events) != 1 or len(data) != PDU_HEADER.size + PDU_HEADER.unpack_from(data)[1]:
+            return
+        if self.server.policies[negotiated.decision.ae].check_identity is None:
+            self._negotiated = self.server.profiles.remember(self.peer, data, negotiated)
 
     def handle(self, event: AssociationEvent) -> None:
         """Act on an event of the association."""
@@ -97,11 +153,8 @@ class Acceptor(Connection):
         decision = negotiate(event.rq, server.policies, self.requestor)
         if isinstance(decision.pdu, AssociateAc):
             self.association.accept(decision.pdu, now)
-            self.called_ae_title, self.calling_ae_title = called, calling
-            self._ae = decision.ae
-            server.associations[self._ae] += 1
-            server.accepted[self._ae] += 1
-            self._established = True
+            encoded, contexts = encode_associate_ac(decision.pdu), self.association.contexts
+            self._begin(Negotiated(event.rq, decision, encoded, contexts, called, calling))
             return
         server.refused[decision.checks[-1].name] += 1
         titles = f"{_printable(calling)} -> {_printable(called)}"
@@ -111,20 +164,30 @@ class Acceptor(Connection):
         else:
             self.association.abort(now)
 
+    def _begin(self, negotiated: Negotiated) -> None:
+        """Take a place; the counters are by the keys of the policies."""
+        self._negotiated = negotiated
+        self._established = True
+        self.called_ae_title, self.calling_ae_title = negotiated.called_ae_title, negotiated.calling_ae_title
+        ae = negotiated.decision.ae
+        self.server.associations[ae] += 1
+        self.server.accepted[ae] += 1
+
     def _end(self, how: str, level: int = logging.INFO) -> None:
         """End what runs and give the place back, which is taken until the association ends, not its socket."""
         self._stop_responses()
         self.operation = None
         self.queue.clear()
         self._queued_bytes = 0
-        if not self._established:
+        if not self._established or self._negotiated is None:
             return
         self._established = False
-        self.server.associations[self._ae] -= 1
+        self.server.associations[self._negotiated.decision.ae] -= 1
         self.server.operations += self.operations
         self.server.changed.set()
-        titles = f"{_printable(self.calling_ae_title)} -> {_printable(self.called_ae_title)}"
-        logger.log(level, "%s %s ended: %s, %d operations", self.peer, titles, how, self.operations)
+        if logger.isEnabledFor(level):
+            titles = f"{_printable(self.calling_ae_title)} -> {_printable(self.called_ae_title)}"
+            logger.log(level, "%s %s ended: %s, %d operations", self.peer, titles, how, self.operations)
 
     # --- requests ----------------------------------------------------------------------------------------
 
@@ -174,7 +237,12 @@ class Acceptor(Connection):
         except Exception as error:
             self._fail(operation, error)
             return
-        if isinstance(responses, AsyncIterable):
+        if isinstance(responses, Answer):
+            operation.final_status = responses.status
+            self._answer = responses
+            self._send(responses.encode(operation.message_id))
+            self._next()
+        elif isinstance(responses, AsyncIterable):
             self._task = self.loop.create_task(self._serve_async(operation, responses))
         else:
             self._responses = iter(responses)

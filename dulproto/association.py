@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from .acse import PresentationContext
 from .assembler import MessageAssembler
 from .errors import AbortReason, RemoteProtocolError
 from .events import AssociationEvent, Limits
 from .fsm import Action, Event, State
 from .machine import Machine
-from .pdu import PDU_HEADER, PDV_HEADER, PduType, check_pdv_length
+from .pdu import PDU_HEADER, PDV_HEADER, AssociateAc, AssociateRq, PduType, check_pdv_length
 
 logger = logging.getLogger("dulproto.association")
 
@@ -63,6 +64,18 @@ class Association(Machine):
     def in_message(self) -> bool:
         """Whether what was received ends inside a PDU or a message: the peer has more to send."""
         return bool(self._unread) or self._pdu_left > 0 or self._assembler.in_message
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether an association is established, and the next byte is the first one of a message."""
+        return not (self.state is not _ESTABLISHED or self._unread or self._pdu_left or self._assembler.in_message)
+
+    def accept_again(
+        self, rq: AssociateRq, ac: AssociateAc, encoded: bytes, contexts: dict[int, PresentationContext], now: float
+    ) -> None:
+        """Evt6 and Evt7 at once: the request came before with equal bytes, and all that follows from it is known."""
+        super().accept_again(rq, ac, encoded, contexts, now)
+        self._assembler.contexts = contexts
 
     def receive_data(self, data: bytes, now: float) -> list[AssociationEvent]:
         """Take bytes from the peer in any cut; return what they amount to.  Never raises for what a peer sends."""
@@ -193,7 +206,7 @@ class Association(Machine):
             if self.debug:
                 logger.debug("< message %04XH, %d bytes", message.command.command_field, len(message.data))
             self._events.append(message)
-            self._restart_idle(self._now)
+            self.restart_idle(self._now)
 
     def _unexpected(self, pdu_type: int) -> RemoteProtocolError:
         return RemoteProtocolError(

@@ -69,6 +69,18 @@ class Machine:
         self._now = now
         self._on(Event.LOCAL_ACCEPT, ac)
 
+    def accept_again(
+        self, rq: AssociateRq, ac: AssociateAc, encoded: bytes, contexts: dict[int, PresentationContext], now: float
+    ) -> None:
+        """Evt6 and Evt7 at once: the request came before with equal bytes, and all that follows from it is known."""
+        self._action(Event.ASSOCIATE_RQ_PDU)  # or it is not possible now
+        self.rq, self.ac, self.contexts = rq, ac, contexts
+        self._limit_sending(rq.user_information.maximum_length)
+        self._artim = None
+        self._out.append(encoded)
+        self.state = State.ESTABLISHED
+        self.restart_idle(now)
+
     def reject(self, rj: AssociateRj, now: float) -> None:
         """A-ASSOCIATE response, refusing."""
         self._now = now
@@ -80,7 +92,7 @@ class Machine:
             self._out.append(pdus)
         else:
             self._on(Event.P_DATA_REQUEST, pdus)
-        self._restart_idle(now)
+        self.restart_idle(now)
 
     def release(self) -> None:
         """A-RELEASE request."""
@@ -147,7 +159,8 @@ class Machine:
             self._on(Event.ABORT_REQUEST)
             self._events.append(Aborted(text, AbortSource.SERVICE_USER))
 
-    def _restart_idle(self, now: float) -> None:
+    def restart_idle(self, now: float) -> None:
+        """Count idleness from now on, if there is an association to be idle."""
         self._idle = now + self.limits.idle if self.limits.idle and self.state is State.ESTABLISHED else None
 
     # --- Table 9-10 ------------------------------------------------------------------------------------
@@ -158,7 +171,7 @@ class Machine:
         _ACTIONS[action](self, parameter)
         states = NEXT_STATES[action]
         self.state = states[0] if action is not Action.AR_8 or self.is_requestor else states[1]
-        self._restart_idle(self._now)
+        self.restart_idle(self._now)
 
     def _action(self, event: Event) -> Action:
         action = TABLE.get((self.state, event))
@@ -200,9 +213,13 @@ class Machine:
         self._establish(self.rq, ac, self.rq.user_information.maximum_length)
 
     def _establish(self, rq: AssociateRq, ac: AssociateAc, peer_maximum: int | None) -> None:
-        """Keep what was negotiated; the peer's maximum length bounds what we send, PS3.8 D.1."""
+        """Keep what was negotiated."""
         self.ac = ac
         self.contexts.update(negotiated_contexts(rq, ac))
+        self._limit_sending(peer_maximum)
+
+    def _limit_sending(self, peer_maximum: int | None) -> None:
+        """Bound what we send by the peer's maximum length, PS3.8 D.1."""
         maximum = DEFAULT_MAXIMUM_LENGTH if peer_maximum is None else peer_maximum
         self.maximum_length = min(maximum or self.limits.send_pdu, self.limits.send_pdu)
 

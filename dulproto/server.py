@@ -11,6 +11,7 @@ from typing import Any, Final
 from .acceptor import Acceptor
 from .acse import DEFAULT_TRANSFER_SYNTAXES, Policy
 from .events import Limits
+from .repeat import Profiles
 from .service import Services
 
 STALLED_SECONDS: Final = 60.0  # how long a peer may leave our answer unread; 0 for ever
@@ -25,6 +26,7 @@ class Server:
     def __init__(
         self, policies: Mapping[str, Policy], services: Services, limits: Limits, stalled_seconds: float
     ) -> None:
+        self.profiles = Profiles()
         self.policies = policies
         self.services = services
         self.limits = limits
@@ -41,6 +43,26 @@ class Server:
         self.changed = asyncio.Event()  # something ended: a connection, an association, an operation
         self._listener: asyncio.Server | None = None
         self._tick: asyncio.TimerHandle | None = None
+
+    @property
+    def policies(self) -> Mapping[str, Policy]:
+        """What each AE accepts, by its title; "*" stands for every other title."""
+        return self._policies
+
+    @policies.setter
+    def policies(self, policies: Mapping[str, Policy]) -> None:
+        self._policies = policies
+        self.profiles.forget()
+
+    @property
+    def services(self) -> Services:
+        """The handlers."""
+        return self._services
+
+    @services.setter
+    def services(self, services: Services) -> None:
+        self._services = services
+        self.profiles.forget()
 
     async def listen(self, host: str | None, port: int, **options: Any) -> None:
         """Open the listening sockets; `options` go to `loop.create_server`."""

@@ -7,7 +7,8 @@ A handler takes an `Operation` and yields P-DATA bytes that the operation encode
             yield operation.pending(entry)
 
 It may be a generator or an async generator.  A final response with status 0000H follows by itself, unless the
-handler has sent one (`operation.final(status)`).  The generator is closed when the peer cancels or goes away.
+handler has sent one (`operation.final(status)`).  The generator is closed when the peer cancels or goes away.  A
+handler that has all of its answer at once may return it as an `Answer`, see `ResponseTemplate.segments`.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from .acse import PresentationContext, Requestor
 from .assembler import Message
 from .dimse import RESPONSE, CommandField, ResponseTemplate
 from .elements import DataSet, decode_data_set, encode_data_set
+from .repeat import Answer
 from .status import Status
 from .uids import VERIFICATION
 
-Handler = Callable[["Operation"], Iterable[bytes] | AsyncIterable[bytes]]
+Handler = Callable[["Operation"], Iterable[bytes] | AsyncIterable[bytes] | Answer]
 Services = Mapping[str, Mapping[Any, Handler]]
 """Handlers by abstract syntax and command field, an int or a `CommandField`."""
 
@@ -74,9 +76,9 @@ class Operation:
         return self.template.final(self.message_id, status, **fields)
 
 
-def answer_echo(operation: Operation) -> Iterator[bytes]:
+def answer_echo(operation: Operation) -> Answer:
     """Answer a C-ECHO-RQ: always success, PS3.7 9.1.5."""
-    yield operation.final(Status.SUCCESS)
+    return Answer(operation.template.segments((), Status.PENDING, Status.SUCCESS), Status.SUCCESS)
 
 
 def handler_for(operation: Operation, services: Services) -> Handler:

@@ -46,14 +46,20 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes, act on what they amount to, send the answer."""
+        self.receive(data)
+
+    def receive(self, data: bytes) -> list[AssociationEvent]:
+        """Do what `data_received` must; return what there was."""
         at_end = self.association.state is State.AWAIT_CLOSE
-        for event in self.association.receive_data(data, self.loop.time()):
+        events = self.association.receive_data(data, self.loop.time())
+        for event in events:
             self.handle(event)
         if TCP_QUICKACK is not None and self._socket is not None and self.association.in_message:
             self._socket.setsockopt(socket.IPPROTO_TCP, TCP_QUICKACK, 1)
         self.flush()
         if at_end and not self.writable:  # it goes on sending and reads nothing: no answer will ever reach it
             self.close_transport()
+        return events
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End: the transport is closed, by whoever."""

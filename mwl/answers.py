@@ -7,51 +7,70 @@ entries are compared one by one, since a changed entry has a new slot; an answer
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Sequence
-from datetime import date
+from collections.abc import Callable, Hashable, Sequence
+from datetime import date, datetime
 from operator import is_
-from struct import Struct
-from typing import Final
+from typing import Final, Protocol
 
-from dulproto import Operation
+from dulproto import Answer
 
 from .slot import Slot
+from .worklist import Worklist
 
-__all__ = ["Answer", "AnswerCache"]
+__all__ = ["CACHES_ARE_ON", "AnswerCache", "KeptAnswer"]
 
 CACHED_BYTES: Final = 64 << 20
 CACHES_ARE_ON: Final = (
     os.environ.get("MWL_CACHES") != "off"
 )  # for tests and measurements: every test passes both ways
 
-_MESSAGE_ID: Final = Struct("<H")
 _OVERHEAD: Final = 500  # bytes of an answer besides its segments and slots, roughly
+_NEVER: Final = -1
 
 
-class Answer:
-    """One answer; `version` is that of the worklist for which it is known to be good."""
+class Source(Protocol):
+    """What an answer depends on besides its key: the provider."""
 
-    __slots__ = ("responses", "segments", "size", "slots", "status", "today", "version")
+    worklist: Worklist
+    epoch: object
+    source_is_down: bool
+    now: Callable[[], datetime]
 
-    def __init__(self, segments: list[bytes], status: int, slots: Sequence[Slot], today: date, version: int) -> None:
-        self.segments = segments
-        self.status = status
+
+class KeptAnswer(Answer):
+    """One answer; `version` is that of the worklist for which it is known to be right."""
+
+    __slots__ = ("epoch", "size", "slots", "source", "today", "version")
+
+    def __init__(
+        self, segments: list[bytes], status: int, slots: Sequence[Slot], source: Source, today: date, version: int
+    ) -> None:
+        super().__init__(segments, status)
         self.slots = slots
+        self.source = source
+        self.epoch = source.epoch
         self.today = today
-        self.version = version
-        self.responses = len(segments) - 2
+        self.version = version if CACHES_ARE_ON else _NEVER
         self.size = _OVERHEAD + sum(map(len, segments)) + 48 * len(segments)
+
+    def is_good(self) -> bool:
+        """Tell whether nothing that it depends on has changed."""
+        source = self.source
+        return (
+            self.version == source.worklist.version
+            and self.epoch is source.epoch
+            and self.today == source.now().date()
+            and not source.source_is_down
+        )
 
     def is_of(self, slots: Sequence[Slot], today: date) -> bool:
         """Tell whether these are the entries, unchanged, that the answer was made of."""
         mine = self.slots
         return self.today == today and len(mine) == len(slots) and all(map(is_, mine, slots))
 
-    def send_to(self, operation: Operation) -> tuple[bytes]:
-        """Give the responses to one request, as a handler does."""
-        operation.final_status = self.status
-        operation.responses = self.responses
-        return (_MESSAGE_ID.pack(operation.message_id).join(self.segments),)
+    def drop(self) -> None:
+        """Let go of the bytes; whoever still holds the answer finds it no good."""
+        self.segments, self.slots, self.version = [], (), _NEVER
 
 
 class AnswerCache:
@@ -60,17 +79,20 @@ class AnswerCache:
     def __init__(self, limit: int = CACHED_BYTES if CACHES_ARE_ON else 0) -> None:
         self.limit = limit
         self.size = 0
-        self._answers: dict[Hashable, Answer] = {}
+        self._answers: dict[Hashable, KeptAnswer] = {}
         self.get = self._answers.get
 
-    def put(self, key: Hashable, answer: Answer) -> None:
+    def put(self, key: Hashable, answer: KeptAnswer) -> None:
         """Keep an answer, in place of the one with the same key."""
-        old = self._answers.pop(key, None)
-        if old is not None:
-            self.size -= old.size
+        self._drop(self._answers.pop(key, None))
         if answer.size > self.limit:
             return
         self._answers[key] = answer
         self.size += answer.size
         while self.size > self.limit:
-            self.size -= self._answers.pop(next(iter(self._answers))).size
+            self._drop(self._answers.pop(next(iter(self._answers))))
+
+    def _drop(self, answer: KeptAnswer | None) -> None:
+        if answer is not None:
+            self.size -= answer.size
+            answer.drop()

@@ -130,7 +130,7 @@ def _rules(own: dict[str, str], config: Config, faults: list[Fault]) -> Rules | 
         return None
     if config.policy(ae.title, calling).verification_only:
         faults.append(Fault("remote", "may verify only, it is shown no worklist"))
-    return Rules.of(config, ae.title, calling)
+    return Rules.of(config.policy(ae.title, calling), calling)
 
 
 def _identifier(keys: list[str], faults: list[Fault]) -> bytes:

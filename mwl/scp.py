@@ -10,10 +10,10 @@ from typing import Final
 import msgspec
 
 import dulproto
-from dulproto import CommandField, Operation, Status
+from dulproto import Answer, CommandField, Operation, Status
 
-from .answers import CACHES_ARE_ON, Answer, AnswerCache
-from .config import Config
+from .answers import CACHES_ARE_ON, AnswerCache, KeptAnswer
+from .config import Config, Policy
 from .key_matching import QueryPolicy
 from .query import IdentifierError, Query, compile_query
 from .response import ResponsePolicy, response_encoder
@@ -44,9 +44,8 @@ class Rules(msgspec.Struct, frozen=True, eq=False):
     status_at_max_results: int
 
     @classmethod
-    def of(cls, config: Config, called: str, calling: str) -> Rules:
-        """Look up the rules for a pair of AE titles."""
-        policy = config.policy(called, calling)
+    def of(cls, policy: Policy, calling: str) -> Rules:
+        """Make the rules of a pair of AE titles ready."""
         query = QueryPolicy.of(policy)
         if policy.use_calling_as_station:
             query = msgspec.structs.replace(query, station_ae_title=calling)
@@ -75,7 +74,8 @@ class Provider:
     def use(self, config: Config) -> None:
         """Answer by another configuration from now on."""
         self.config = config
-        self._rules: dict[tuple[str, str], Rules] = {}
+        self.epoch = object()
+        self._rules: dict[tuple[Policy, str], Rules] = {}
         self._queries: dict[tuple[bytes, str, Rules], Query] = {}
         self._answers = AnswerCache()
 
@@ -87,15 +87,17 @@ class Provider:
         }
 
     def rules(self, called: str, calling: str) -> Rules:
-        """Look up the rules for a pair of AE titles."""
-        rules = self._rules.get((called, calling))
+        """Look up the rules for a pair of AE titles; callers that nothing special is known of share theirs."""
+        policy = self.config.policy(called, calling)
+        key = policy, calling if policy.use_calling_as_station else ""
+        rules = self._rules.get(key)
         if rules is None:
             if len(self._rules) >= _CACHED_RULES:  # calling AE titles are the callers' choice
                 self._rules.clear()
-            rules = self._rules[called, calling] = Rules.of(self.config, called, calling)
+            rules = self._rules[key] = Rules.of(policy, calling)
         return rules
 
-    def find(self, operation: Operation) -> Iterable[bytes]:
+    def find(self, operation: Operation) -> Iterable[bytes] | Answer:
         """Answer a C-FIND-RQ: a pending response for each match, then the final one."""
         if self.source_is_down:
             return [
@@ -108,8 +110,8 @@ class Provider:
         today = now.date()
         key = identifier, transfer_syntax, rules, template.context_id, template.maximum_length
         answer = self._answers.get(key)
-        if answer is not None and answer.version == version and answer.today == today:
-            return answer.send_to(operation)
+        if answer is not None and answer.is_good():
+            return answer
         try:
             query = self._query(operation, rules)
         except IdentifierError as exc:
@@ -118,7 +120,7 @@ class Provider:
         slots = self.worklist.match(query, rules.view, now)
         if answer is not None and answer.is_of(slots, today):
             answer.version = version
-            return answer.send_to(operation)
+            return answer
         status: int = Status.SUCCESS
         answered = slots
         if 0 < rules.max_results < len(slots):
@@ -126,11 +128,10 @@ class Provider:
         encode = response_encoder(query, transfer_syntax, rules.response, today).encode
         if len(answered) <= _KEPT_MATCHES:
             segments = template.segments([encode(slot) for slot in answered], query.pending_status, status)
-            if segments is not None:
-                answer = Answer(segments, status, slots, today, version)
-                if len(identifier) <= _CACHED_IDENTIFIER_BYTES:
-                    self._answers.put(key, answer)
-                return answer.send_to(operation)
+            answer = KeptAnswer(segments, status, slots, self, today, version)
+            if len(identifier) <= _CACHED_IDENTIFIER_BYTES:
+                self._answers.put(key, answer)
+            return answer
         return _stream(operation, answered, encode, query.pending_status, status)
 
     def _query(self, operation: Operation, rules: Rules) -> Query:

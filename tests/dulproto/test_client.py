@@ -199,7 +199,7 @@ async def test_message_ids_go_on_and_start_again_behind_the_last_one() -> None:
 
     def echo(operation: Operation) -> Iterator[bytes]:
         seen.append(operation.message_id)
-        return answer_echo(operation)
+        yield operation.final()
 
     async with (
         await dulproto.serve({VERIFICATION: {CommandField.C_ECHO_RQ: echo}}, port=PORT),

@@ -24,7 +24,7 @@ LAYERS = [
     {"pdu"},
     {"dimse", "acse"},
     {"assembler"},
-    {"events"},
+    {"events", "repeat"},
     {"service", "machine"},
     {"association"},
     {"transport"},

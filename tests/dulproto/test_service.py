@@ -10,6 +10,7 @@ from dulproto.dimse import DATA_SET, RESPONSE, CommandField, CommandSet, Respons
 from dulproto.elements import Element
 from dulproto.errors import ElementError
 from dulproto.pdu import Pdv, decode_p_data_tf
+from dulproto.repeat import Answer
 from dulproto.service import (
     VERIFICATION_SERVICE,
     Operation,
@@ -71,7 +72,11 @@ def pdvs(stream: bytes) -> list[Pdv]:
 
 def answer(operation: Operation, services: Services = SERVICES) -> CommandSet:
     """The one response to a request, by whichever handler is found."""
-    (stream,) = handler_for(operation, services)(operation)  # type: ignore[misc]
+    given = handler_for(operation, services)(operation)
+    if isinstance(given, Answer):
+        operation.final_status = given.status
+        given = [given.encode(operation.message_id)]
+    (stream,) = given  # type: ignore[misc]
     (pdv,) = pdvs(stream)
     assert pdv.context_id == operation.context.context_id
     response = decode_command(pdv.fragment)

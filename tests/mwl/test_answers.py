@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import dulproto
 from dulproto import CommandField, CommandSet, Message, Operation, PresentationContext, ResponseTemplate
-from mwl.answers import Answer, AnswerCache
+from mwl.answers import AnswerCache, KeptAnswer
 from mwl.config import Config, from_table
 from mwl.demo import sample_entries
 from mwl.item import Entry
@@ -37,9 +37,10 @@ def ask(provider: Provider, keys: list[str], message_id: int = 1, maximum_length
     operation = Operation(
         Message(1, command, identifier), context, template, called_ae_title="WORKLIST", calling_ae_title="CT1"
     )
-    answer = b"".join(provider.find(operation))
-    assert operation.final_status == 0
-    return answer
+    answer = provider.find(operation)
+    if isinstance(answer, dulproto.Answer):
+        return answer.encode(message_id)
+    return b"".join(answer)
 
 
 def filled(entries: list[Entry]) -> Worklist:
@@ -115,10 +116,25 @@ def test_a_new_configuration_makes_new_answers() -> None:
     assert len(ask(provider, [])) < len(everything)
 
 
+def kept(segments: list[bytes]) -> KeptAnswer:
+    return KeptAnswer(segments, 0, [], Provider(Worklist(), config()), TODAY, 0)
+
+
+def test_an_answer_that_was_dropped_is_no_good_to_whoever_still_holds_it() -> None:
+    cache, clock = AnswerCache(3000), Clock()
+    answer = KeptAnswer([b"x" * 500, b""], 0, [], Provider(Worklist(), config(), clock), TODAY, 0)
+    cache.put("first", answer)
+    assert answer.is_good()
+    for number in range(10):
+        cache.put(number, kept([b"x" * 500, b""]))
+    assert not answer.is_good()
+    assert answer.segments == []
+
+
 def test_the_cache_is_bounded_in_bytes_and_drops_the_oldest() -> None:
     cache = AnswerCache(3000)
     for number in range(10):
-        cache.put(number, Answer([b"x" * 500, b""], 0, [], TODAY, 0))
+        cache.put(number, kept([b"x" * 500, b""]))
     assert cache.size <= 3000
     assert cache.get(0) is None
     assert cache.get(9) is not None
@@ -126,7 +142,7 @@ def test_the_cache_is_bounded_in_bytes_and_drops_the_oldest() -> None:
 
 def test_an_answer_too_large_for_the_cache_is_not_kept() -> None:
     cache = AnswerCache(1000)
-    cache.put(1, Answer([b"x" * 2000, b""], 0, [], TODAY, 0))
+    cache.put(1, kept([b"x" * 2000, b""]))
     assert cache.get(1) is None
     assert cache.size == 0
 
@@ -134,5 +150,5 @@ def test_an_answer_too_large_for_the_cache_is_not_kept() -> None:
 def test_replacing_an_answer_gives_its_bytes_back() -> None:
     cache = AnswerCache(10_000)
     for _ in range(100):
-        cache.put("same", Answer([b"x" * 500, b""], 0, [], TODAY, 0))
+        cache.put("same", kept([b"x" * 500, b""]))
     assert cache.size < 1200
