@@ -99,8 +99,7 @@ def _names_this_machine(host: str) -> bool:
 def guarded(app: ASGIApp, token: Callable[[], str], answered: Callable[[str, int], None]) -> ASGIApp:
     """Put the checks in front of an application, count its answers, and log where it fails.
 
-    The application answers 500 then, and raises.  Uvicorn would log the text of the exception, and that may be a
-    patient's data; its place is not.
+    The application answers 500 then, and raises.  The text of an exception may be a patient's data; its place is not.
     """
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
@@ -120,6 +119,9 @@ def guarded(app: ASGIApp, token: Callable[[], str], answered: Callable[[str, int
         refused = refusal(scope, token())
         try:
             await (refused or app)(scope, receive, counting_send)
+        except asyncio.CancelledError:
+            logger.warning("%s http: %s cut off, since the provider ends", _peer(scope), scope["method"])
+            raise
         except Exception as error:
             _log_failure(scope, error)
             if begun and not ended:
@@ -131,12 +133,20 @@ def guarded(app: ASGIApp, token: Callable[[], str], answered: Callable[[str, int
 def _log_failure(scope: Scope, error: Exception) -> None:
     frames = traceback.extract_tb(error.__traceback__)
     places = [f"{frame.name} ({os.path.basename(frame.filename)}:{frame.lineno})" for frame in frames[-6:]]
-    peer = (scope.get("client") or ("unknown",))[0]
-    logger.error("%s http: %s failed, %s in %s", peer, scope["method"], type(error).__name__, " > ".join(places))
+    where = " > ".join(places)
+    logger.error("%s http: %s failed, %s in %s", _peer(scope), scope["method"], type(error).__name__, where)
     logger.debug("the failure in full", exc_info=error)
 
 
+def _peer(scope: Scope) -> str:
+    return str((scope.get("client") or ("unknown",))[0])
+
+
 # --- the listener -------------------------------------------------------------------------------------------------
+
+
+def _is_no_failure(record: logging.LogRecord) -> bool:
+    return record.levelno < logging.ERROR  # `guarded` logs what fails, without the text of the exception
 
 
 @contextlib.asynccontextmanager
@@ -146,8 +156,8 @@ async def listening(app: ASGIApp, host: str, port: int) -> AsyncIterator[tuple[s
     Raises:
         ListenError: the address cannot be listened on.
     """
-    # Its own log lines tell nothing that ours do not, and the access log would have the names in queries.
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_is_no_failure)
     config = uvicorn.Config(
         app,
         lifespan="off",
