@@ -127,7 +127,9 @@ def _plain(text: str, message: Message) -> str:
 
 def _line(text: str) -> str:
     """Make a text fit for a VR of one line, PS3.5 6.2: no control characters, and no separator of values."""
-    return _CONTROL.sub(lambda found: "/" if found[0] == "\\" else " ", text).strip() if text else text
+    if text.isprintable() and "\\" not in text:
+        return text  # as nearly always
+    return _CONTROL.sub(lambda found: "/" if found[0] == "\\" else " ", text).strip()
 
 
 def _first(raw: Raw, message: Message) -> str:

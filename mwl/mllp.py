@@ -113,7 +113,7 @@ class _Connection(asyncio.Protocol):
         self.peer = str((transport.get_extra_info("peername") or ("?",))[0])
         if not self._server.admit(self):
             logger.warning("%s: more than %d HL7 connections", self.peer, self._config.max_connections)
-            transport.abort()
+            self._transport.abort()
             return
         self._last_read = self._server.loop.time()
         self._watch(HALF_FRAME_SECONDS)

@@ -21,6 +21,7 @@ from ..hl7 import Answer, Message, MessageError, encode_ack, split_messages
 from ..hl7_sender import send
 from ..lineage import show_value
 from ..mapping import Mapping, load_mapping
+from ..mapping_table import HEADINGS, mapping_rows, to_markdown
 from ..orders import make_plan
 from ..plan import EntryChange, Lookup, Plan, Rehearsal, Source, unused_fields
 from ..store import StoreReader
@@ -54,13 +55,13 @@ def _dry_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--mapping", type=Path, metavar="FILE", help="a mapping to try, in place of the configured one"
     )
     parser.add_argument("--empty", action="store_true", help="as if the store were empty")
-    parser.add_argument("file", metavar="FILE", help="one or several messages; - is standard input")
+    parser.add_argument("files", metavar="FILE", nargs="+", help="one or several messages; - is standard input")
     parser.set_defaults(run=dry_run)
 
 
 def dry_run(options: argparse.Namespace) -> int:
     """Show what messages would do, one after another, and why; nothing is changed."""
-    messages = _read_messages(options.file)
+    messages = [message for name in options.files for message in _read_messages(name)]
     with _known(options) as (lookup, mapping):
         rehearsal = Rehearsal(lookup)
         outcomes = [_rehearse(raw, mapping, rehearsal) for raw in messages]
@@ -308,10 +309,35 @@ def retry(options: argparse.Namespace) -> int:
     return 1 if refused else 0
 
 
+# --- mapping ------------------------------------------------------------------------------------------------------
+
+
+def _mapping_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+    add_json(parser, "JSON")
+    parser.add_argument("--mapping", type=Path, metavar="FILE", help="a mapping in place of the configured one")
+    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    parser.set_defaults(run=show_mapping)
+
+
+def show_mapping(options: argparse.Namespace) -> int:
+    """Show which fields each attribute comes from, as the site's mapping has it."""
+    is_default = options.config == DEFAULT_CONFIG and not options.config.exists()
+    mapping = load_mapping(options.mapping) if is_default else _mapping(options, load_config(options).hl7)
+    rows = mapping_rows(mapping)
+    if options.json:
+        _print_json([dict(zip(HEADINGS, row, strict=True)) for row in rows])
+    else:
+        for line in to_markdown(rows) if options.markdown else format_table(HEADINGS, rows):
+            print(line)
+    return 0
+
+
 _COMMANDS: Final = {
     "dry-run": (_dry_run_arguments, "show what messages would do and why, and change nothing"),
     "send": (_send_arguments, "send messages to a listener"),
     "failed": (_failed_arguments, "list the messages that were refused, or show one"),
+    "mapping": (_mapping_arguments, "show which fields each attribute comes from"),
     "retry": (_retry_arguments, "take refused messages again"),
 }
 
