@@ -27,13 +27,16 @@ def _size(posting: Posting | None) -> int:
     return 0 if posting is None else 1 if isinstance(posting, int) else len(posting)
 
 
-def _union(postings: Iterable[Posting | None]) -> BitMap:
-    singles, bitmaps = [], []
+def _union(postings: Iterable[Posting | None], among: BitMap | None) -> BitMap:
+    """Join postings, or what of them is among others: then the size of the others decides, not that of postings."""
+    singles: list[int] = []
+    bitmaps: list[BitMap] = []
     for posting in postings:
         if isinstance(posting, int):
-            singles.append(posting)
+            if among is None or posting in among:
+                singles.append(posting)
         elif posting is not None:
-            bitmaps.append(posting)
+            bitmaps.append(posting if among is None else posting & among)
     if len(bitmaps) == 1 and not singles:
         return bitmaps[0]
     return BitMap.union(BitMap(singles), *bitmaps)
@@ -58,8 +61,8 @@ class Index(Protocol):
     def estimate(self, condition: Condition, today: date) -> int:
         """Say how many slots there may be, as far as that is known without looking."""
 
-    def find(self, condition: Condition, today: date) -> BitMap:
-        """Find the slots; not to be changed by the caller."""
+    def find(self, condition: Condition, today: date, among: BitMap | None) -> BitMap:
+        """Find the slots, all of them or those among others; not to be changed by the caller."""
 
 
 class TextIndex:
@@ -105,8 +108,8 @@ class TextIndex:
         """Count the slots of values that are looked up, without those that are looked for."""
         return sum([_size(self.postings.get(each.prefix)) for each in condition.lookups if not each.accepts])
 
-    def find(self, condition: Condition, today: date) -> BitMap:
-        """Find the slots of all values that match; not to be changed by the caller."""
+    def find(self, condition: Condition, today: date, among: BitMap | None) -> BitMap:
+        """Find the slots of all values that match."""
         found: list[Posting | None] = []
         for lookup in condition.lookups:
             accepts = lookup.accepts
@@ -115,7 +118,7 @@ class TextIndex:
                 continue
             low, high = self._range(lookup.prefix)
             found += [self.postings.get(value) for value in self._in_order()[low:high] if accepts(value)]
-        return _union(found)
+        return _union(found, among)
 
     def _range(self, prefix: str) -> tuple[int, int]:
         values = self._in_order()
@@ -169,6 +172,6 @@ class DayIndex:
         """Count the slots."""
         return sum(map(len, self._between(condition, today)))
 
-    def find(self, condition: Condition, today: date) -> BitMap:
-        """Find the slots of all days of the interval; not to be changed by the caller."""
-        return _union(self._between(condition, today))
+    def find(self, condition: Condition, today: date, among: BitMap | None) -> BitMap:
+        """Find the slots of all days of the interval."""
+        return _union(self._between(condition, today), among)
