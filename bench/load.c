@@ -411,6 +411,8 @@ static int compare(const void *a, const void *b)
 /* Put what was to begin by now into the backlog, with the time at which it was to begin. */
 static void arrive(void)
 {
+    if (filling || set.hold)
+        return;
     while (set.rate && next_arrival <= now && next_arrival < end) {
         put(&backlog, next_arrival, next_random() % request_count);
         next_arrival += -__builtin_log(1 - uniform()) / set.rate * SECOND; /* as independent clients do */

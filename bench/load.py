@@ -37,6 +37,7 @@ class Round(msgspec.Struct, kw_only=True):
     """One run against one server, and what it took."""
 
     result: Result
+    slots: int
     seconds: float
     server_cpu: float
     disturbance: float
@@ -73,6 +74,7 @@ def measure(server: Provider, plan: bytes, load: Load, progress: Progress | None
     assert running.result is not None
     return Round(
         result=running.result,
+        slots=load.slots,
         seconds=watch.seconds,
         server_cpu=watch.server_cpu,
         disturbance=watch.disturbance,
@@ -126,6 +128,7 @@ def figures(rounds: Sequence[Round]) -> dict[str, Any]:
         "per_second": median(lambda each: each.result.rate),
         "per_second_of_rounds": [each.result.rate for each in rounds],
         "responses_per_second": median(lambda each: each.result.responses / each.result.seconds),
+        "slots": sorted({each.slots for each in rounds}),
         "bytes_each": median(lambda each: each.result.received / max(1, each.result.done)),
         "server_cpu_us_each": median(lambda each: each.cpu_each * 1e6),
         "server_busy": median(lambda each: each.server_cpu / each.seconds),

@@ -86,7 +86,7 @@ def _accession_number(number: int) -> str:
 # --- queries ------------------------------------------------------------------------------------------------------
 
 # What a modality asks back, and by what: the keys that PS3.4 Table K.6-1 requires, and a few that most devices add.
-_STEP_KEYS = {
+STEP_RETURN_KEYS = {
     0x00080060: "CS",
     0x00321070: "LO",
     0x00400001: "AE",
@@ -97,7 +97,7 @@ _STEP_KEYS = {
     0x00400009: "SH",
     0x00400011: "SH",
 }
-_KEYS = {
+RETURN_KEYS = {
     0x00080050: "SH",
     0x00080080: "LO",
     0x00080090: "PN",
@@ -124,8 +124,8 @@ def identifier(keys: dict[int, str], step_keys: dict[int, str]) -> bytes:
 
         return {tag: Element(tag, vr, value(tag, vr)) for tag, vr in vrs.items()}
 
-    step = Element(_STEP, "SQ", (level(_STEP_KEYS, step_keys),))
-    data_set = {**level(_KEYS, keys), _STEP: step}
+    step = Element(_STEP, "SQ", (level(STEP_RETURN_KEYS, step_keys),))
+    data_set = {**level(RETURN_KEYS, keys), _STEP: step}
     return encode_data_set(dict(sorted(data_set.items())), IMPLICIT_LE)
 
 
