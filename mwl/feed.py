@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -226,6 +227,7 @@ class Feed:
     ) -> None:
         self.store, self.mapping = store, mapping
         self._committed, self._clock = committed, clock
+        self.answered: Counter[str] = Counter()  # messages by MSA-1, `repeated`, or `none`
 
     async def receive(self, raw: bytes) -> bytes | None:
         """Answer a message; None if it cannot even be refused."""
@@ -233,13 +235,14 @@ class Feed:
         if isinstance(delivery, _Delivery):
             try:
                 revision = await self.store.commit([Decide(delivery)], _origin(delivery))
-                if self._committed:
-                    self._committed(revision)
             except Exception as exc:
+                self.answered["AE"] += 1
                 return await self._failed(delivery, exc)
-            return self._answered(delivery)
+            return self._answered(delivery, revision)
         if delivery is None:
+            self.answered["none"] += 1
             return None
+        self.answered["AR"] += 1
         ack, keep = delivery
         try:
             await self.store.commit([keep], "hl7")
@@ -295,8 +298,14 @@ class Feed:
         delimiters = delivery.message.delimiters
         return encode_ack(header, Answer("AE", (fault,)), delivery.now, os.urandom(10).hex(), delimiters)
 
-    def _answered(self, delivery: _Delivery) -> bytes:
+    def _answered(self, delivery: _Delivery, revision: int) -> bytes:
         header, answer = delivery.message.header, delivery.answer
+        self.answered["repeated" if delivery.is_repeated else answer.code] += 1
+        if self._committed:
+            try:
+                self._committed(revision)
+            except Exception:  # what is on disk must be acknowledged, whoever stumbles over it
+                logger.exception("revision %d is in the store, but could not be told", revision)
         if answer.code != "AA":
             faults = "; ".join(map(str, answer.faults))
             logger.warning(

@@ -22,6 +22,8 @@ _CODECS["ASCII"] = _CODECS["ISO IR6"] = "ascii"
 # Declarations that are not taken at their word.
 _DOUBTFUL: Final = frozenset((None, "ascii", "utf_8", *(codec for codec in _CODECS.values() if "8859" in codec)))
 _C1: Final = re.compile(rb"[\x80-\x9f]")
+# Python has codecs for other things too, and some that are no supersets of ASCII.
+_OF_TEXT: Final = re.compile("ascii|big5|cp[0-9]|euc|gb|iso8859|koi8|shift_jis|tis|utf-8")
 _ESCAPE: Final = b"\x1b"
 _SEPARATORS: Final = re.compile(rb"[\r\n]")
 
@@ -33,9 +35,10 @@ def codec_of(name: str) -> str | None:
     if name in _CODECS:
         return _CODECS[name]
     try:
-        return codecs.lookup(name.replace(" ", "-")).name
-    except LookupError:
+        found = codecs.lookup(name.replace(" ", "-")).name
+    except (LookupError, ValueError):
         return None
+    return found.replace("-", "_") if _OF_TEXT.match(found) else None
 
 
 def decode_bytes(raw: bytes, declared: str, default_set: str, forced_set: str = "") -> tuple[str, str, list[str]]:

@@ -6,6 +6,7 @@ Each reader gets the field or component as sent, and returns a value, or None if
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from typing import Any, Final
@@ -117,7 +118,6 @@ class Target(msgspec.Struct, frozen=True, gc=False):
 
 # --- parts of text ------------------------------------------------------------------------------------------------
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 _LONGEST: Final = {"AE": 16, "CS": 16, "LO": 64, "LT": 10240, "PN": 64, "SH": 16, "UI": 64}
 
 
@@ -129,7 +129,15 @@ def _line(text: str) -> str:
     """Make a text fit for a VR of one line, PS3.5 6.2: no control characters, and no separator of values."""
     if text.isprintable() and "\\" not in text:
         return text  # as nearly always
-    return _CONTROL.sub(lambda found: "/" if found[0] == "\\" else " ", text).strip()
+    return "".join([_replacement(character) for character in text]).strip()
+
+
+def _replacement(character: str) -> str:
+    if character == "\\":
+        return "/"
+    if character.isprintable():
+        return character
+    return "" if unicodedata.category(character) == "Cf" else " "  # marks of direction, and other spaces
 
 
 def _first(raw: Raw, message: Message) -> str:

@@ -188,6 +188,13 @@ def test_a_wrong_declaration_is_noticed_and_the_bytes_are_believed(
     assert read.notes == [note]
 
 
+@pytest.mark.parametrize("name", ["HEX", "ROT13", "UTF-16", "IDNA", "UNICODE_ESCAPE", "A\0B", "x" * 300])
+def test_a_declaration_that_is_no_character_set_is_noticed(name: str) -> None:
+    read = decode_message(message("PID|1||4711||Müller", character_set=name))
+    assert read.segments[1].field(5) == "Müller"
+    assert len(read.notes) == 1
+
+
 def test_without_a_declaration_the_default_holds_unless_it_is_utf_8() -> None:
     cyrillic = message("PID|1||1||Иванов", codec="iso8859_5")
     assert decode_message(cyrillic, default_set="8859/5").segments[1].field(5) == "Иванов"

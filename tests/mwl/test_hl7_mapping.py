@@ -206,6 +206,10 @@ def test_a_backslash_and_a_line_break_cannot_stand_in_a_line() -> None:
     assert value("PatientTransportArrangements", obr(f30=r"a\E\b\.br\c")) == "a/b c"
 
 
+def test_spaces_of_other_kinds_become_spaces_and_invisible_marks_go() -> None:
+    assert value("PatientTransportArrangements", obr(f30="a\u00a0b\u200ec\u2003d\x85")) == "a bc d"
+
+
 @pytest.mark.parametrize("uid", ["1.2.03", "abc", "1.2.", "1." + "2" * 64])
 def test_what_is_no_uid_is_a_fault(uid: str) -> None:
     assert readings(f"ZDS|{uid}^^Application^DICOM")["StudyInstanceUID"].fault == "is no UID"

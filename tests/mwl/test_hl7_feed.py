@@ -1,0 +1,288 @@
+"""What the feed remembers, and the rules of the mapping that a site may change."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from mwl.feed import Feed, failed_messages
+from mwl.hl7 import decode_message
+from mwl.item import Entry
+from mwl.mapping import load_mapping
+from mwl.store import Decide, Store, StoreWriteError
+
+NOW = datetime(2024, 7, 5, 8, 0)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+class Site:
+    """A feed over a store of its own, with a site's mapping."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = Store(folder / "worklist.db")
+        self.clock = Clock()
+        self.feed = Feed(self.store, load_mapping(), clock=self.clock)
+
+    def use(self, mapping: str) -> None:
+        (self.folder / "site.toml").write_text(mapping)
+        self.feed.mapping = load_mapping(self.folder / "site.toml")
+
+    def take(self, message: bytes) -> tuple[str, list[str]]:
+        answer = self.feed.receive_now(message)
+        return answer.code, [f"{fault.code} {fault.location}" for fault in answer.faults]
+
+    @property
+    def entries(self) -> list[Entry]:
+        return sorted(self.store.load()[1], key=lambda entry: entry.key)
+
+    @property
+    def entry(self) -> Entry:
+        (entry,) = self.entries
+        return entry
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    site = Site(tmp_path)
+    yield site
+    site.store.close()
+
+
+def order(
+    control: str = "NW",
+    *,
+    control_id: str = "1",
+    number: int = 1,
+    patient: str = "4711^^^HOSP",
+    name: str = "Muster^Erika",
+    study: bool = True,
+    room: str = "",
+    receiver: str = "MWL|RAD",
+    reason: str = "",
+) -> bytes:
+    obr = {1: "1", 3: f"F{number}", 4: "CT^CT", 18: f"A{number}", 19: f"RP{number}", 20: f"S{number}", 21: room}
+    obr |= {24: "CT", 31: f"^{reason}" if reason else ""}
+    lines = [
+        f"MSH|^~\\&|RIS|HOSP|{receiver}|20240705||ORM^O01|{control_id}|P|2.3.1",
+        f"PID|||{patient}||{name}",
+        f"ORC|{control}||F{number}||||^^^20240705100000",
+        "|".join(["OBR", *(obr.get(field, "") for field in range(1, 32))]),
+        *([f"ZDS|1.2.{number}"] if study else []),
+        "",
+    ]
+    return "\r".join(lines).encode()
+
+
+# --- what is remembered -------------------------------------------------------------------------------------------
+
+
+def test_a_control_id_that_is_used_again_for_another_order_does_not_lose_it(site: Site) -> None:
+    assert site.take(order(number=1)) == site.take(order(number=2)) == ("AA", [])
+    assert len(site.entries) == 2
+
+
+def test_a_repeated_message_is_looked_at_again_when_its_window_is_over(site: Site) -> None:
+    site.take(order())
+    site.take(order("CA", control_id="2"))
+    site.use("[rules]\nnew_order_reopens = true\n")
+    site.take(order())
+    assert site.entry.step.status == "CANCELED"
+    site.clock.now += timedelta(hours=25)
+    site.take(order())
+    assert site.entry.step.status == "SCHEDULED"
+
+
+def test_a_cancelled_order_that_comes_after_a_day_is_listed(site: Site) -> None:
+    assert site.take(order("CA")) == ("AE", ["204 ZDS-1.1"])
+    site.clock.now += timedelta(hours=25)
+    site.take(order(control_id="2"))
+    assert site.entry.step.status == "SCHEDULED"
+
+
+@pytest.mark.parametrize("study", [True, False])
+def test_a_cancel_of_one_order_does_not_bury_another(site: Site, study: bool) -> None:
+    site.take(order("CA", number=1, study=study))
+    site.take(order(control_id="2", number=2, study=study))
+    site.take(order(control_id="3", number=1, study=study))
+    assert {entry.request.accession_number: entry.step.status for entry in site.entries} == {
+        "A1": "CANCELED",
+        "A2": "SCHEDULED",
+    }
+
+
+def test_a_refused_message_that_is_taken_later_is_no_longer_listed(site: Site) -> None:
+    site.take(order("CA"))
+    site.take(order("CA"))
+    assert [failed.times for failed in site.store.read(failed_messages)] == [2]
+    site.take(order(control_id="2"))
+    assert site.take(order("CA")) == ("AA", [])
+    assert site.store.read(failed_messages) == []
+
+
+async def test_the_same_message_on_several_connections_is_done_once(site: Site) -> None:
+    answers = await asyncio.gather(*(site.feed.receive(order()) for _ in range(8)))
+    assert len(set(answers)) == 1
+    assert site.store.revision() == 1
+    assert site.feed.answered == {"AA": 1, "repeated": 7}
+
+
+# --- failures of others -------------------------------------------------------------------------------------------
+
+
+async def test_what_is_on_disk_is_acknowledged_whoever_stumbles_over_it(site: Site) -> None:
+    def stumble(revision: int) -> None:
+        raise ZeroDivisionError
+
+    feed = Feed(site.store, load_mapping(), committed=stumble)
+    ack = await feed.receive(order())
+    assert ack
+    assert decode_message(ack).segments[1].field(1) == "AA"
+
+
+class _FullDisk(Store):
+    """A store that cannot write the next commit."""
+
+    is_full = True
+
+    async def commit(self, changes: object, origin: str = "") -> int:
+        if self.is_full:
+            raise StoreWriteError("the store cannot be written: the disk is full")
+        return await super().commit(changes, origin)  # type: ignore[arg-type]
+
+
+async def test_an_order_that_could_not_be_kept_is_taken_when_it_comes_again(tmp_path: Path) -> None:
+    store = _FullDisk(tmp_path / "full.db")
+    feed = Feed(store, load_mapping())
+    codes = []
+    for is_full in (True, False):
+        store.is_full = is_full
+        ack = await feed.receive(order())
+        assert ack
+        codes.append(decode_message(ack).segments[1].field(1))
+    assert codes == ["AE", "AA"]
+    assert store.count() == 1
+    store.close()
+
+
+async def test_a_fault_in_this_program_is_answered_and_the_message_kept(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mwl.feed.make_plan", fail)
+        ack = await site.feed.receive(order())
+    assert ack
+    assert decode_message(ack).segments[1].field(1) == "AE"
+    (failed,) = site.store.read(failed_messages)
+    assert failed.message == order()
+    assert site.take(failed.message) == ("AA", [])
+
+
+def test_no_more_than_the_newest_refused_messages_are_kept(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mwl.feed._MOST_FAILED", 3)
+    for number in range(6):
+        site.take(order("CA", control_id=str(number), number=number))
+    assert [failed.control_id for failed in site.store.read(failed_messages)] == ["3", "4", "5"]
+
+
+# --- rules that a site may change ---------------------------------------------------------------------------------
+
+
+def test_changes_may_be_allowed_to_change_the_patient(site: Site) -> None:
+    site.take(order())
+    site.take(order("XO", control_id="2", name="Other^Name"))
+    assert site.entry.patient.name == "Muster^Erika"
+    site.use("[rules]\npatient_from_changes = true\n")
+    site.take(order("XO", control_id="3", name="Other^Name"))
+    assert site.entry.patient.name == "Other^Name"
+
+
+def test_an_order_without_a_study_instance_uid_may_be_refused(site: Site) -> None:
+    site.use('[rules]\nmissing_study_uid = "refuse"\n')
+    assert site.take(order(study=False)) == ("AE", ["101 ZDS-1.1"])
+    assert site.take(order()) == ("AA", [])
+
+
+def test_messages_for_somebody_else_may_be_refused(site: Site) -> None:
+    site.use('[rules]\nreceivers = ["MWL|RAD"]\n')
+    assert site.take(order()) == ("AA", [])
+    assert site.take(order(control_id="2", receiver="PACS|RAD")) == ("AR", ["207 MSH-5"])
+
+
+def test_the_required_attributes_are_those_of_the_site(site: Site) -> None:
+    site.use('[rules]\nrequired = ["ReasonForTheRequestedProcedure"]\n')
+    assert site.take(order()) == ("AE", ["101 OBR-31.2"])
+    assert site.take(order(reason="cough")) == ("AA", [])
+
+
+def test_the_required_fields_of_the_header_are_those_of_the_site(site: Site) -> None:
+    site.use('[rules]\nrequired_header = ["MSH-9", "MSH-10", "MSH-8"]\n')
+    assert site.take(order()) == ("AR", ["101 MSH-8"])
+
+
+def test_another_room_is_another_station_and_the_same_room_leaves_what_was_set_by_hand(site: Site) -> None:
+    stations = "".join(f'[[station]]\nlocation = "R{n}"\nae_titles = ["CT{n}"]\n' for n in (1, 2))
+    site.use(f'[attributes]\nScheduledProcedureStepLocation = "OBR-21"\n{stations}')
+    titles = []
+    for turn, (control, room) in enumerate([("NW", "R1"), ("XO", "R1"), ("XO", "R2"), ("XO", "R3")]):
+        site.take(order(control, control_id=str(turn), room=room))
+        titles.append(site.entry.step.station_ae_titles)
+    assert titles == [("CT1",), ("CT1",), ("CT2",), ("CT2",)]
+
+
+def test_all_of_a_message_is_done_or_nothing(site: Site) -> None:
+    first = order()
+    message = first + b"ORC|NW||F2\rOBR|1||F2|MR^MR||||||||||||||AN-ACCESSION-NUMBER-TOO-LONG|||||MR\r"
+    assert site.take(message) == ("AE", ["102 OBR[2]-18"])
+    assert site.entries == []
+
+
+def test_arriving_is_for_what_is_scheduled_today(site: Site) -> None:
+    site.take(order())
+    site.clock.now += timedelta(days=1)
+    site.take(b"MSH|^~\\&|ADT|HOSP|||20240706||ADT^A10|9|P|2.3.1\rPID|||4711^^^HOSP||Muster^Erika\r")
+    assert (site.entry.step.status, site.entry.step.start_date) == ("SCHEDULED", date(2024, 7, 5))
+
+
+def test_identifiers_of_different_authorities_are_different_patients(site: Site) -> None:
+    site.take(order(patient="4711^^^HOSP"))
+    site.take(b"MSH|^~\\&|ADT|HOSP|||20240706||ADT^A08|9|P|2.3.1\rPID|||4711^^^CLINIC||Wrong^Person\r")
+    assert site.entry.patient.name == "Muster^Erika"
+    site.take(b"MSH|^~\\&|ADT|HOSP|||20240706||ADT^A08|8|P|2.3.1\rPID|||4711||Right^Person\r")
+    assert site.entry.patient.name == "Right^Person"
+
+
+# --- what others do with the store --------------------------------------------------------------------------------
+
+
+def test_the_feed_sees_what_others_have_changed(site: Site) -> None:
+    site.take(order())
+    other = Store(site.folder / "worklist.db")
+    other.commit_now([Decide(_canceller(site.entry.key))])
+    other.close()
+    site.take(order("XO", control_id="2", reason="cough"))
+    assert (site.entry.step.status, site.entry.procedure.reason) == ("CANCELED", "cough")
+
+
+def _canceller(key: tuple[str, str]) -> Callable[..., list[object]]:
+    import msgspec
+
+    from mwl.store import Put, entries_of_study
+
+    def cancel(connection: object) -> list[object]:
+        (entry,) = entries_of_study(connection, key[0])  # type: ignore[arg-type]
+        return [Put(msgspec.structs.replace(entry, step=msgspec.structs.replace(entry.step, status="CANCELED")))]
+
+    return cancel
