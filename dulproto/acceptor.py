@@ -103,14 +103,18 @@ class Acceptor(Connection):
         """Accept an association request that was accepted before, unless the answer may be another one by now."""
         server, association = self.server, self.association
         negotiated = server.profiles.get(data)
-        if negotiated is None or self.peer not in negotiated.hosts:
-            return False
-        if association.state is not State.AWAIT_ASSOCIATE_RQ or association.in_message:
+        if negotiated is None or association.state is not State.AWAIT_ASSOCIATE_RQ or association.in_message:
             return False
         ae, ac = negotiated.decision.ae, negotiated.decision.pdu
-        limit = server.policies[ae].max_associations
-        if server.refuses_for_now or 0 < limit <= server.associations[ae] or not isinstance(ac, AssociateAc):
+        policy = server.policies[ae]
+        if server.refuses_for_now or 0 < policy.max_associations <= server.associations[ae]:
             return False
+        if self.peer not in negotiated.hosts:
+            check = policy.check_requestor
+            if check is not None and check(self.peer, negotiated.calling_ae_title) is not None:
+                return False
+            server.profiles.remember(self.peer, data, negotiated)
+        assert isinstance(ac, AssociateAc)  # no other is remembered
         now = self.loop.time()
         association.accept_again(negotiated.rq, ac, negotiated.encoded_ac, negotiated.contexts, now)
         self._begin(negotiated)

@@ -14,7 +14,7 @@ from .acse import PresentationContext
 from .assembler import MessageAssembler
 from .errors import AbortReason, RemoteProtocolError
 from .events import AssociationEvent, Limits
-from .fsm import Action, Event, State
+from .fsm import Event, State
 from .machine import Machine
 from .pdu import PDU_HEADER, PDV_HEADER, AssociateAc, AssociateRq, PduType, check_pdv_length
 
@@ -34,8 +34,6 @@ _PDU_EVENTS: Final[dict[int, Event]] = {
     PduType.RELEASE_RP: Event.RELEASE_RP_PDU,
     PduType.ABORT: Event.ABORT_PDU,
 }
-# Actions that need nothing of the PDU but its type: they are taken at its header, its content is skipped.
-_AT_HEADER: Final = frozenset({Action.AA_1, Action.AA_6, Action.AA_7, Action.AA_8})
 _ASSOCIATE_PDUS: Final = frozenset({PduType.ASSOCIATE_RQ, PduType.ASSOCIATE_AC})
 # What strangers on the port begin with.
 _GUESSES: Final = {0x16: ": a TLS client on a plain port", **dict.fromkeys(b"CDGHOP", ": an HTTP client")}
@@ -145,11 +143,11 @@ class Association(Machine):
         if event is None:
             text = f"{pdu_type:02X}H is no PDU type{_GUESSES.get(pdu_type, '')}"
             raise RemoteProtocolError(text, AbortReason.UNRECOGNIZED_PDU, field="PDU-type", offset=0)
-        action = self._action(event)
+        step = self._step(event)
         if self.debug:
-            logger.debug("< %s, %d bytes, %s", PduType(pdu_type).name, length, action.value)
-        if action in _AT_HEADER:
-            self._skip = length
+            logger.debug("< %s, %d bytes, %s", PduType(pdu_type).name, length, step.action.value)
+        if step.at_header:
+            self._skip = length  # its content does not matter
             self._on(event, self._unexpected(pdu_type))
             return PDU_HEADER.size
         if pdu_type == _P_DATA_TF:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl as ssl_module
 from collections import deque
 from collections.abc import AsyncGenerator, Generator, Iterable
@@ -67,6 +68,13 @@ class ClientAssociation(Connection):
         self._unfinished: int | None = None  # Message ID of a request whose final response is still to come
         self._context_of_request: PresentationContext | None = None
         self._closing: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start: the transport is open; a peer that is unplugged is noticed some day."""
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        super().connection_made(transport)
 
     # --- what was negotiated -----------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl as ssl_module
 from collections import Counter
 from collections.abc import Mapping
@@ -67,6 +68,9 @@ class Server:
     async def listen(self, host: str | None, port: int, **options: Any) -> None:
         """Open the listening sockets; `options` go to `loop.create_server`."""
         self._listener = await self.loop.create_server(lambda: Acceptor(self), host, port, **options)
+        for sock in self._listener.sockets:
+            if sock.family in (socket.AF_INET, socket.AF_INET6):  # accepted sockets inherit it
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._check_timers()
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from .association import Association
 from .events import AssociationEvent
@@ -24,23 +24,16 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.writable = True
         self.peer = ""
-        self._socket: Any = None
 
     def handle(self, event: AssociationEvent) -> None:
         """Act on an event of the association."""
         raise NotImplementedError
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start: the transport is open."""
+        """Start: the transport is open.  Nagle's algorithm is off: asyncio and uvloop see to that."""
         self.transport = cast(asyncio.Transport, transport)
-        self._socket = transport.get_extra_info("socket")
         address = transport.get_extra_info("peername")
         self.peer = address[0] if isinstance(address, tuple) else str(address or "")
-        if self._socket is not None and self._socket.family in (socket.AF_INET, socket.AF_INET6):
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        else:
-            self._socket = None
         self.association.transport_opened(self.loop.time())
         self.flush()
 
@@ -54,18 +47,23 @@ class Connection(asyncio.Protocol):
         events = self.association.receive_data(data, self.loop.time())
         for event in events:
             self.handle(event)
-        if TCP_QUICKACK is not None and self._socket is not None and self.association.in_message:
-            self._socket.setsockopt(socket.IPPROTO_TCP, TCP_QUICKACK, 1)
+        if TCP_QUICKACK is not None and self.association.in_message:
+            self._acknowledge_now(TCP_QUICKACK)
         self.flush()
         if at_end and not self.writable:  # it goes on sending and reads nothing: no answer will ever reach it
             self.close_transport()
         return events
 
+    def _acknowledge_now(self, option: int) -> None:
+        sock = self.transport.get_extra_info("socket") if self.transport is not None else None
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, option, 1)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """End: the transport is closed, by whoever."""
         for event in self.association.transport_closed():
             self.handle(event)
-        self.transport = self._socket = None
+        self.transport = None
 
     def pause_writing(self) -> None:
         """Stop producing: the peer reads more slowly than we write."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -205,3 +206,16 @@ async def test_associations_beyond_the_most_connections_are_refused_for_now() ->
             await server.changed.wait()
         async with connect(server) as association:
             assert await association.c_echo() == 0
+
+
+async def test_both_ends_send_at_once_and_are_kept_alive() -> None:
+    services = {dulproto.VERIFICATION: {dulproto.CommandField.C_ECHO_RQ: dulproto.answer_echo}}
+    server = await dulproto.serve(services, port=0)
+    async with server, dulproto.connect(*server.addresses[0]) as association:
+        await association.c_echo()
+        (accepted,) = server.connections
+        for connection in (association, accepted):
+            assert connection.transport is not None
+            sock = connection.transport.get_extra_info("socket")
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
