@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from datetime import date, time
+from operator import attrgetter
 from typing import Any, Final
 
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from .attributes import CHILDREN, SPS_SEQUENCE, Attribute
+from .attributes import ATTRIBUTES, CHILDREN, SPS_SEQUENCE, Attribute
 from .item import (
     STATUSES,
     Code,
@@ -30,7 +31,7 @@ from .item import (
     dicom_text,
 )
 
-__all__ = ["check", "decode_date", "decode_time", "from_dataset", "to_dataset"]
+__all__ = ["check", "decode_date", "decode_time", "from_dataset", "stored_level", "to_dataset"]
 
 # --- check --------------------------------------------------------------------------------------------------------
 
@@ -87,27 +88,37 @@ _STORED: Final[dict[str, Callable[[Entry], Any]]] = {
 }
 
 
-def _stored_value(owner: Any, source: str) -> Any:
-    if source.startswith("="):
-        getter = _STORED.get(source)
-        return getter(owner) if getter else None
-    for name in source.split("."):
-        owner = getattr(owner, name)
-    return owner
+def _nothing(owner: Any) -> None:
+    return None
+
+
+_GETTERS: Final = {
+    source: _STORED.get(source, _nothing) if source.startswith("=") else attrgetter(source)
+    for source in {attribute.source for attribute in ATTRIBUTES}
+}
 
 
 def _items(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else () if value is None else (value,)
 
 
+def stored_level(owner: Any, attributes: tuple[Attribute, ...]) -> Iterator[tuple[Attribute, Any]]:
+    """Walk over the values of one level that are not empty; that of a sequence is what its items stand for."""
+    for attribute in attributes:
+        value = _GETTERS[attribute.source](owner)
+        if attribute.vr == "SQ":
+            value = _items(value)
+        if value not in (None, "", ()):
+            yield attribute, value
+
+
 def _stored_values(owner: Any, attributes: tuple[Attribute, ...]) -> Iterator[tuple[Attribute, Any]]:
     """Walk over all values of an entry that are not empty, down into its sequences."""
-    for attribute in attributes:
-        value = _stored_value(owner, attribute.source)
+    for attribute, value in stored_level(owner, attributes):
         if attribute.vr == "SQ":
-            for item in _items(value):
+            for item in value:
                 yield from _stored_values(item, CHILDREN[attribute.path])
-        elif value not in (None, "", ()):
+        else:
             yield attribute, value
 
 
@@ -120,14 +131,12 @@ def to_dataset(entry: Entry) -> Dataset:
 
 def _to_level(owner: Any, attributes: tuple[Attribute, ...]) -> Dataset:
     dataset = Dataset()
-    for attribute in attributes:
-        value = _stored_value(owner, attribute.source)
+    for attribute, value in stored_level(owner, attributes):
         if attribute.vr == "SQ":
-            items = [_to_level(item, CHILDREN[attribute.path]) for item in _items(value)]
-            if items:
-                dataset.add_new(attribute.tag, "SQ", items)
-        elif value not in (None, "", ()):
-            dataset.add_new(attribute.tag, attribute.vr, list(value) if attribute.multiple else dicom_text(value))
+            value = [_to_level(item, CHILDREN[attribute.path]) for item in value]
+        else:
+            value = list(value) if attribute.multiple else dicom_text(value)
+        dataset.add_new(attribute.tag, attribute.vr, value)
     return dataset
 
 

@@ -4,26 +4,45 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import msgspec
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from .attributes import CHILDREN, Attribute
-from .dataset import from_dataset, to_dataset
-from .item import Entry, EntryError, Fault
+from .attributes import ATTRIBUTES, CHILDREN, Attribute
+from .dataset import from_dataset, stored_level
+from .item import Entry, EntryError, Fault, dicom_text
 
 __all__ = ["checked_entry", "entry_from_json", "entry_to_json", "text_element"]
 
 _GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 
 
+_NAMES: Final = {attribute.tag: f"{attribute.tag:08X}" for attribute in ATTRIBUTES}
+
+
 def entry_to_json(entry: Entry) -> dict[str, Any]:
     """Make the DICOM JSON object of what an entry holds."""
-    plain: dict[str, Any] = msgspec.to_builtins(
-        to_dataset(entry).to_json_dict(), enc_hook=str
-    )  # pydicom's UID is a str
-    return plain
+    return {"00080005": {"vr": "CS", "Value": ["ISO_IR 192"]}, **_encode_level(entry, ())}
+
+
+def _encode_level(owner: Any, path: tuple[int, ...]) -> dict[str, Any]:
+    return {
+        _NAMES[attribute.tag]: {"vr": attribute.vr, "Value": _encode_values(attribute, value)}
+        for attribute, value in stored_level(owner, CHILDREN[path])
+    }
+
+
+def _encode_values(attribute: Attribute, value: Any) -> list[Any]:
+    if attribute.vr == "SQ":
+        return [_encode_level(item, attribute.path) for item in value]
+    values = value if attribute.multiple else (value,)
+    if attribute.vr == "PN":
+        return [_encode_name(name) for name in values]
+    return [each if isinstance(each, float) else dicom_text(each) for each in values]
+
+
+def _encode_name(name: str) -> dict[str, str]:
+    return {group: text for group, text in zip(_GROUPS, name.split("="), strict=False) if text}
 
 
 def entry_from_json(raw: object) -> Entry:

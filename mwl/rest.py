@@ -45,7 +45,7 @@ Handler = Callable[["Running", Request], Coroutine[Any, Any, Response]]
 LONGEST_BODY: Final = 16 << 20
 BODY_SECONDS: Final = 30.0
 
-# An entry to JSON or back takes 0.5 to 1 ms; modalities must not wait for an array of them.
+# Modalities must not wait until an array is written or read, which takes up to 1 ms an entry.
 _ENTRIES_A_TURN: Final = 8
 
 
