@@ -301,3 +301,10 @@ def test_values_that_come_and_go_leave_nothing_behind() -> None:
     assert all(
         len(index._new) + len(index._ordered) < 300 for index in made._indexes.values() if hasattr(index, "_new")
     )
+
+
+@pytest.mark.parametrize("key", ["*42^given7", "*ly42^*", "*zzz*", "fam*9^*7", "*0", "family0^given0", "*^given1499"])
+def test_many_names_are_found_as_a_scan_finds_them(key: str) -> None:
+    entries = [entry(number, name=f"Family{number % 97}^Given{number}") for number in range(1500)]
+    query, view = compiled(None, PatientName=key), compile_view()
+    assert found(entries, query) == [one[1] for one in scan(entries, query, view, NOW.date())]
