@@ -13,6 +13,8 @@ MEASUREMENTS = {
     "load": "load of several kinds on the provider, next to a server that only writes prepared bytes",
     "hl7": "HL7 messages: time to read one, acknowledged a second, and time until a query sees them",
     "peers": "the same load on DCMTK, Orthanc, pynetdicom, ours, and a server that only writes prepared bytes",
+    "scale": "growth with entries, with matches of a query, with associations that are open",
+    "micro": "decode, negotiate, compile, match, encode: nanoseconds each",
     "associations": "memory of an open association, and a query on each of many",
     "matching": "the worklist in memory: its size, and how long a match takes, by the number of entries",
     "quickack": "time of a query whose command and identifier come in two segments, with and without TCP_QUICKACK",

@@ -89,7 +89,7 @@ def measure_in_turns(
     """Measure servers one after the other, and all again: what disturbs the machine for a while meets all of them."""
     found: dict[str, list[Round]] = {name: [] for name in servers}
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}")
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         for number in range(rounds):
             for name, server in servers.items():
                 label = f"{text}: {name}, {number + 1} of {rounds}"

@@ -216,7 +216,7 @@ def _in_turns(
     def load(slots: int) -> Load:
         return Load(slots=slots, seconds=arguments.seconds, per_association=mode == "associate", timeout=15)
 
-    with Progress(console=console, transient=True) as progress:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         for number in range(arguments.rounds):
             for name, server in own.items():
                 rounds[name].append(measure(server, plan, load(arguments.slots), progress, f"{mode}: {name}"))

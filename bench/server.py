@@ -20,11 +20,12 @@ from mwl.store import Put, Store
 from . import machine
 from .canned import Canned
 
+STORE = "worklist.db"
 _BATCH = 1000
 _START_SECONDS = 120
-_CONFIGURATION = """
+_CONFIGURATION = f"""
 [store]
-path = "worklist.db"
+path = "{STORE}"
 
 [dicom]
 host = "127.0.0.1"
@@ -57,22 +58,36 @@ def provider(entries: int) -> Iterator[Provider]:
 
 
 @contextmanager
-def worklist(entries: Iterable[Entry], cores: set[int], extra: str = "") -> Iterator[Provider]:
-    """Run `mwl serve` with these entries, known hosts checked and any number of associations, a log file."""
+def worklist(entries: Iterable[Entry], cores: set[int]) -> Iterator[Provider]:
+    """Run `mwl serve` with these entries."""
+    with stored(entries) as folder, serving(folder, cores) as server:
+        yield server
+
+
+@contextmanager
+def stored(entries: Iterable[Entry]) -> Iterator[Path]:
+    """Put entries into a store in a new folder, with a configuration that lets anybody of 127.0.0.0/8 ask."""
     with tempfile.TemporaryDirectory(prefix="mwl-bench-") as name:
         folder = Path(name)
-        (folder / "mwl.toml").write_text(_CONFIGURATION + extra)
-        with contextlib.closing(Store(folder / "worklist.db")) as store:
+        (folder / "mwl.toml").write_text(_CONFIGURATION)
+        with contextlib.closing(Store(folder / STORE)) as store:
             batch: list[Put] = []
             for entry in entries:
                 batch.append(Put(entry))
                 if len(batch) == _BATCH:
                     store.commit_now(batch)
                     batch = []
-            store.commit_now(batch)
-        command = [sys.executable, "-m", "mwl", "serve", "-c", str(folder / "mwl.toml")]
-        with started(command, cores, folder / "log") as server:
-            yield server
+            if batch:
+                store.commit_now(batch)
+        yield folder
+
+
+@contextmanager
+def serving(folder: Path, cores: set[int], **environment: str) -> Iterator[Provider]:
+    """Run `mwl serve` on such a folder, with the log that it keeps for everybody."""
+    command = [sys.executable, "-m", "mwl", "serve", "-c", str(folder / "mwl.toml")]
+    with started(command, cores, folder / "log", **environment) as server:
+        yield server
 
 
 @contextmanager
@@ -86,7 +101,9 @@ def replay(canned: Canned, cores: set[int]) -> Iterator[Provider]:
 
 
 @contextmanager
-def started(command: list[str], cores: set[int] | None = None, log: Path | None = None) -> Iterator[Provider]:
+def started(
+    command: list[str], cores: set[int] | None = None, log: Path | None = None, **environment: str
+) -> Iterator[Provider]:
     """Run a program that says `ready ... NAME=HOST:PORT` or `NAME=PORT` when it listens."""
     with open(log or os.devnull, "w") as log_file:
         process = subprocess.Popen(
@@ -94,6 +111,7 @@ def started(command: list[str], cores: set[int] | None = None, log: Path | None 
             stdout=subprocess.PIPE,
             stderr=log_file if log else None,
             text=True,
+            env={**os.environ, **environment},
             preexec_fn=(lambda: machine.pin(0, cores)) if cores else None,
         )
     with process:
