@@ -57,6 +57,7 @@ class Memory:
 
     def __init__(self, connection: apsw.Connection, mapping: Mapping, now: float) -> None:
         self._connection, self._rules, self._now = connection, mapping.rules, now
+        self._has_tombstones: bool | None = None
 
     def of_study(self, study_uid: str) -> list[Entry]:
         """Give the entries of a study."""
@@ -77,12 +78,14 @@ class Memory:
 
     def has_tombstone(self, kind: str, value: str) -> bool:
         """Tell whether an order was cancelled before it came, not too long ago."""
+        execute = self._connection.execute
+        if self._has_tombstones is None:  # there are hardly ever any
+            self._has_tombstones = execute("SELECT 1 FROM hl7_tombstone LIMIT 1").get is not None
+        if not self._has_tombstones:
+            return False
         since = self._now - self._rules.tombstone_hours * 3600
-        return bool(
-            self._connection.execute(
-                "SELECT 1 FROM hl7_tombstone WHERE kind = ? AND value = ? AND at >= ?", (kind, value, since)
-            ).get
-        )
+        query = "SELECT 1 FROM hl7_tombstone WHERE kind = ? AND value = ? AND at >= ?"
+        return execute(query, (kind, value, since)).get is not None
 
     def former_answer(self, header: Header, digest: bytes) -> bytes | None:
         """Give what was answered when the same message came before."""

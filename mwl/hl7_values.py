@@ -247,7 +247,9 @@ def _person_name(raw: Raw, message: Message, shift: int, type_at: int, represent
 
 def _name_part(text: str, message: Message) -> str:
     family = text.split(message.delimiters.subcomponent, 1)[0]  # FN: surname, and then what it is made of
-    return re.sub(r"[\^=]", " ", _line(_plain(family, message)))
+    if not family:
+        return ""
+    return _line(_plain(family, message)).replace("^", " ").replace("=", " ")
 
 
 def _read_address(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> str | None:

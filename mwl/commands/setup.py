@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from ..config import ConfigError
+from ..mapping import MappingError, load_mapping
 from ..store import StoreReader
 from .options import add_config, add_json, load_config, read_store
 
@@ -32,7 +33,9 @@ def check_config(options: argparse.Namespace) -> int:
     """Check the configuration: print each fault with its key, or all that is in force."""
     try:
         config = load_config(options)
-    except ConfigError as exc:
+        if config.hl7:
+            load_mapping(config.hl7.mapping)
+    except (ConfigError, MappingError) as exc:
         if not options.json:
             raise
         print(json.dumps({"faults": exc.faults}))

@@ -134,6 +134,14 @@ def test_a_faulty_mapping_is_named(folder: Path, mwl: Mwl) -> None:
     assert "line 2: attributes.Modality: 'OBR' is no field" in outcome.err
 
 
+def test_checking_the_configuration_checks_the_mapping(folder: Path, mwl: Mwl) -> None:
+    assert mwl("check").status == 0
+    (folder / "site.toml").write_text("[attributes]\nModality = 'OBR'\n")
+    outcome = mwl("check")
+    assert (outcome.status, "line 2: attributes.Modality" in outcome.err) == (1, True)
+    assert json.loads(mwl("check", "--json").out)["faults"][0].startswith("line 2: attributes.Modality")
+
+
 def test_a_dry_run_needs_no_configuration(tmp_path: Path, mwl: Mwl) -> None:
     (tmp_path / "mwl.toml").unlink()
     assert "created: 1.2.826.0.1.1/S1" in mwl("hl7", "dry-run", SAMPLES / "orm_lf.hl7").out
