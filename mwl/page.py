@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ROWS", "render_page"]
 
-ROWS: Final = 200
+ROWS: Final = 100
 
 _TEMPLATE: Final = files(__package__).joinpath("page.html").read_text("utf-8")
 _SCRIPT: Final = _TEMPLATE.partition("<script>")[2].partition("</script>")[0]
