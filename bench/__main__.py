@@ -16,6 +16,7 @@ MEASUREMENTS = {
     "scale": "growth with entries, with matches of a query, with associations that are open",
     "micro": "decode, negotiate, compile, match, encode: nanoseconds each",
     "associations": "memory of an open association, and a query on each of many",
+    "worklist": "a whole provider with many entries: start, memory of an entry, growth of a match",
     "matching": "the worklist in memory: its size, and how long a match takes, by the number of entries",
     "quickack": "time of a query whose command and identifier come in two segments, with and without TCP_QUICKACK",
     "store": "commits per second, and the time to open a store and load all of it",
