@@ -28,6 +28,7 @@ __all__ = ["Failed", "Feed", "Memory", "NothingKnown", "failed_messages", "forge
 logger = logging.getLogger(__name__)
 
 _MOST_FAILED = 10_000
+_LONGEST_FAILED = 256 * 1024
 _decode_patient = msgspec.json.Decoder(Patient).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -116,7 +117,10 @@ class Memory:
             execute("REPLACE INTO hl7_tombstone VALUES (?, ?, ?)", (stone.kind, stone.value, self._now))
 
     def keep_failure(self, header: Header, reason: str, raw: bytes) -> None:
-        """Keep a message that was refused, once, however often it comes."""
+        """Keep a message that was refused, once, however often it comes; not a huge one, which the sender still has."""
+        if len(raw) > _LONGEST_FAILED:
+            logger.warning("%s from %s is not kept: it has %d bytes", header.control_id, header.sender, len(raw))
+            return
         self._connection.execute(
             "INSERT INTO hl7_failed (at, sender, control_id, type, reason, message) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET times = times + 1, at = excluded.at, reason = excluded.reason",

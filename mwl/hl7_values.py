@@ -142,6 +142,8 @@ def _replacement(character: str) -> str:
 
 def _first(raw: Raw, message: Message) -> str:
     """Give the first part of the first repetition that has one."""
+    if raw.first <= 1 and raw.texts[0].isalnum():
+        return raw.texts[0]  # nothing to split, as in most fields
     for text in raw.repetitions():
         if part := raw.parts(message, text)[:1]:
             return part[0]
@@ -344,7 +346,7 @@ def read_moment(text: str, zone: tzinfo | None) -> tuple[date, time | None] | No
 
 
 def _read_moment(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> tuple[date, time | None] | None:
-    text = re.split(r"\s", _first(raw, message), maxsplit=1)[0]
+    text = _first(raw, message).partition(" ")[0]
     return read_moment(text, zone) if text else None
 
 

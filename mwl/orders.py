@@ -113,12 +113,17 @@ class _Orders:
                 orders.append((scope, action, readings, decode_ids(readings)))
         name_steps([ids for _, _, _, ids in orders])
         for scope, action, readings, ids in orders:
-            bad = [reading for reading in readings if reading.fault and self._matters(reading, action)]
+            bad = [reading for reading in readings if reading.is_refused and self._matters(reading, action)]
             self.faults += [
                 Hl7Fault(102, f"{reading.target.keyword} {reading.fault}", reading.location) for reading in bad
             ]
             if bad:
                 continue
+            self.plan.notes += [
+                f"{reading.target.keyword} is left out: {reading.location} {reading.fault}"
+                for reading in readings
+                if reading.fault
+            ]
             readings = [reading for reading in readings if not reading.fault]
             if action.action == "status":
                 self._set_status(scope, action, ids)

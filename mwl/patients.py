@@ -134,7 +134,7 @@ def _patient_readings(
         if is_of_patient(one) and one.target.owner in ("patient", "request")
     ]
     plan.used |= scope.used
-    faults += [Hl7Fault(102, f"{one.target.keyword} {one.fault}", one.location) for one in found if one.fault]
+    faults += [Hl7Fault(102, f"{one.target.keyword} {one.fault}", one.location) for one in found if one.is_refused]
     readings = [one for one in found if not one.fault]
     identifiers = next((one.value for one in readings if one.target.keyword == "PatientID" and not one.deletes), ())
     if not identifiers and not any(one.target.keyword == "PatientID" for one in found if one.fault):

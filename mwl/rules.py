@@ -73,6 +73,11 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     deletes: bool = False
     fault: str = ""
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether a message must not be taken for the fault: no order is lost for a weight that is no number."""
+        return bool(self.fault) and self.target.reader not in ("number", "pregnancy")
+
 
 _PATH: Final = re.compile(
     r"((?:[A-Z][A-Z0-9]{2}/)?[A-Z][A-Z0-9]{2})-([1-9][0-9]?[0-9]?)"
@@ -239,7 +244,7 @@ def _read(
 ) -> Reading | None:
     message = scope.message
     if rule.pattern or rule.codes is not None:
-        changed = _translate(message.unescape(raw.parts(message, raw.texts[0])[0]), rule)
+        changed = _translate((raw.parts(message, raw.texts[0]) or [""])[0], rule)
         if changed is None:
             return None
         raw = Raw([changed], "", "")

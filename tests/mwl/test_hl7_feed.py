@@ -197,6 +197,11 @@ def test_no_more_than_the_newest_refused_messages_are_kept(site: Site, monkeypat
     assert [failed.control_id for failed in site.store.read(failed_messages)] == ["3", "4", "5"]
 
 
+def test_a_huge_refused_message_is_not_kept(site: Site) -> None:
+    assert site.take(order("CA") + b"NTE|1||" + b"x" * 300_000 + b"\r") == ("AE", ["204 ZDS-1.1"])
+    assert site.store.read(failed_messages) == []
+
+
 # --- rules that a site may change ---------------------------------------------------------------------------------
 
 
@@ -247,6 +252,11 @@ def test_all_of_a_message_is_done_or_nothing(site: Site) -> None:
     message = first + b"ORC|NW||F2\rOBR|1||F2|MR^MR||||||||||||||AN-ACCESSION-NUMBER-TOO-LONG|||||MR\r"
     assert site.take(message) == ("AE", ["102 OBR[2]-18"])
     assert site.entries == []
+
+
+def test_no_order_is_lost_for_a_weight_that_is_no_number(site: Site) -> None:
+    assert site.take(order() + b"OBX|1|NM|29463-7^Body Weight^LN||about 80|kg\r") == ("AA", [])
+    assert site.entry.request.patient_weight is None
 
 
 def test_arriving_is_for_what_is_scheduled_today(site: Site) -> None:

@@ -283,6 +283,12 @@ def test_a_sites_rule_stands_in_place_of_the_shipped_one(tmp_path: Path) -> None
     assert "AccessionNumber" not in omi  # the site's word for all messages beats the shipped one for OMI
 
 
+def test_a_range_of_components_that_were_not_sent_is_nothing(tmp_path: Path) -> None:
+    mapping = site(tmp_path, '[attributes]\nPatientTransportArrangements = "OBR-4.4-6"\n')
+    assert "PatientTransportArrangements" not in readings(obr(f4="CT1"), mapping=mapping)
+    assert readings(obr(f4="a^b^c^d^e"), mapping=mapping)["PatientTransportArrangements"].value == "d"
+
+
 def test_a_sender_may_need_something_else(tmp_path: Path) -> None:
     mapping = site(
         tmp_path,
