@@ -85,6 +85,7 @@ class Running:
         finally:
             gc.enable()
             gc.freeze()
+            gc.set_threshold(20_000, 20, 100)  # an association leaves no cycles: python -m bench load
 
     def is_expired(self, entry: Entry) -> bool:
         """Tell whether an entry started so long ago that it is not listed to anybody any more."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import socket
 import sys
 import tempfile
@@ -11,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
+from .. import logs
 from ..config import Config, from_table
 from ..server import Running, ready_line, run
 from ..store import Put, Store
@@ -21,10 +21,9 @@ __all__ = ["ARGUMENTS"]
 DEMO_HTTP_PORT: Final = 8080
 
 
-def _log_to_stderr(*, verbose: bool) -> None:
-    """Log to standard error; DEBUG lines may hold patient data."""
-    level = logging.DEBUG if verbose else logging.INFO
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+def _add_logging(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-v", "--verbose", action="store_true", help="log every PDU; may log patient data")
+    parser.add_argument("--log-json", action="store_true", help="log one JSON object a line")
 
 
 # --- serve --------------------------------------------------------------------------------------------------------
@@ -32,14 +31,14 @@ def _log_to_stderr(*, verbose: bool) -> None:
 
 def _serve_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
-    parser.add_argument("-v", "--verbose", action="store_true", help="log every PDU; may log patient data")
+    _add_logging(parser)
     parser.set_defaults(run=run_serve)
 
 
 def run_serve(options: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration again."""
     config = load_config(options)
-    _log_to_stderr(verbose=options.verbose)
+    logs.set_up(sys.stderr, verbose=options.verbose, as_json=options.log_json)
     run(config, options.config, lambda provider: print(ready_line(provider), flush=True))
     return 0
 
@@ -57,7 +56,7 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PORT",
         help=f"HTTP port, 0 for any (default: {DEMO_HTTP_PORT}, or any if that is taken)",
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="log every PDU")
+    _add_logging(parser)
     parser.set_defaults(run=run_demo)
 
 
@@ -65,7 +64,7 @@ def run_demo(options: argparse.Namespace) -> int:
     """Serve a generated worklist from a temporary store, to whoever calls."""
     from ..demo import sample_entries
 
-    _log_to_stderr(verbose=options.verbose)
+    logs.set_up(sys.stderr, verbose=options.verbose, as_json=options.log_json)
     with tempfile.TemporaryDirectory(prefix="mwl-demo-") as folder:
         http_port = _free_http_port() if options.http_port is None else options.http_port
         config = demo_config(Path(folder), options.host, options.port, http_port)
