@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import shutil
@@ -21,6 +22,7 @@ import msgspec
 import pytest
 
 import dulproto
+from mwl.commands.provider import DEMO_HTTP_PORT
 from mwl.demo import sample_entries
 from mwl.dicom_json import entry_to_json
 from mwl.item import STATUSES, Entry
@@ -44,10 +46,11 @@ SAMPLES = sample_entries(200, date.today())
 
 
 class Served:
-    """A running provider: its process, and where it listens."""
+    """A running provider: its process, where it listens, and what it printed before it was ready."""
 
-    def __init__(self, process: asyncio.subprocess.Process, dicom: str, http: str) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, dicom: str, http: str, printed: str) -> None:
         self.process = process
+        self.printed = printed
         self.dicom_port = int(dicom.rpartition(":")[2])
         self.url = f"http://{http}"
         self.http = httpx.AsyncClient(base_url=self.url, timeout=30)
@@ -83,14 +86,15 @@ async def served(*arguments: str) -> AsyncIterator[Served]:
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
-    ready = None
+    ready, printed = None, ""
     try:
         async with asyncio.timeout(30):
             while not ready:
                 line = (await process.stdout.readline()).decode()
                 assert line, "it ended before it was ready"
+                printed += line
                 ready = re.match(r"ready dicom=(\S+) http=(\S+)", line)
-        made = Served(process, ready[1], ready[2])
+        made = Served(process, ready[1], ready[2], printed)
         async with made.http:
             yield made
     finally:
@@ -342,6 +346,17 @@ async def test_an_http_port_that_is_taken_is_named(tmp_path: Path) -> None:
         status, printed = await output(*command)
     assert status == 1
     assert f"mwl demo: cannot listen for HTTP on 127.0.0.1 port {port}: Address already in use" in printed
+
+
+async def test_the_demo_takes_another_port_if_the_usual_one_is_taken(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # then it is taken by somebody else
+            stack.enter_context(socket.create_server(("127.0.0.1", DEMO_HTTP_PORT)))
+        async with served("demo", "--entries", "5", "--port", "0") as provider:
+            assert not provider.url.endswith(f":{DEMO_HTTP_PORT}")
+            assert (await provider.http.get("/readyz")).json()["entries"] == 5
+            assert f"HTTP port {DEMO_HTTP_PORT} cannot be used, another one is taken" in provider.printed
+            assert f"To look at: {provider.url}/" in provider.printed
 
 
 # --- the documentation --------------------------------------------------------------------------------------------

@@ -415,6 +415,12 @@ async def test_the_number_of_all_matches_is_told_whatever_part_of_them_is_sent(
         assert (await http.get(f"/mwlitems?Modality=CT{part}")).headers["x-total-count"] == "3"
 
 
+async def test_head_tells_the_number_alone(provider: Running, http: httpx.AsyncClient) -> None:
+    await keep(provider, *SAMPLES)
+    answer = await http.head("/mwlitems?Modality=CT")
+    assert (answer.status_code, answer.headers["x-total-count"]) == (200, "3")
+
+
 async def test_a_browser_is_shown_json_that_it_does_not_save(http: httpx.AsyncClient) -> None:
     answers = [await http.get("/mwlitems", headers={"Accept": accept}) for accept in ("text/html,*/*", "*/*")]
     assert [answer.headers["content-type"] for answer in answers] == ["application/json", "application/dicom+json"]
