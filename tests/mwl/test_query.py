@@ -114,13 +114,24 @@ def test_R_043_combined_date_and_time_are_one_period() -> None:
     evening = entry(start_date=date(2024, 7, 6), start_time=time(20))
     assert matches(evening, IN_THREE_DAYS)
     assert not matches(evening, IN_THREE_DAYS, INDEPENDENT)
-    assert not matches(entry(start_date=date(2024, 7, 5), start_time=time(9)), IN_THREE_DAYS)
+    assert matches(entry(start_date=date(2024, 7, 5), start_time=time(10)), IN_THREE_DAYS)
+    assert not matches(entry(start_date=date(2024, 7, 5), start_time=time(9, 59, 59, 999999)), IN_THREE_DAYS)
+    assert matches(entry(start_date=date(2024, 7, 7), start_time=time(18, 0, 59, 999999)), IN_THREE_DAYS)
     assert not matches(entry(start_date=date(2024, 7, 7), start_time=time(18, 1)), IN_THREE_DAYS)
 
 
 def test_R_043_independent_date_and_time_are_checked_each_on_its_own() -> None:
     assert matches(entry(start_date=date(2024, 7, 6), start_time=time(18, 0, 59)), IN_THREE_DAYS, INDEPENDENT)
     assert not matches(entry(start_date=date(2024, 7, 6), start_time=time(18, 1)), IN_THREE_DAYS, INDEPENDENT)
+
+
+def test_days_between_two_dates_of_a_key_do_not_match() -> None:
+    entries = [entry(day, start_date=date(2024, 7, day)) for day in range(1, 8)]
+    assert found(entries, compiled({"ScheduledProcedureStepStartDate": "20240702\\20240705-20240706"})) == [
+        "SPS2",
+        "SPS5",
+        "SPS6",
+    ]
 
 
 def test_ranges_of_different_forms_are_never_combined() -> None:
@@ -444,6 +455,7 @@ def test_Q_26_of_several_items_in_a_key_the_first_counts() -> None:
         ("山田*=", "Yamada^Tarou=山田^太郎", False),
         ("*=*", "Smith^John", False),
         ("A\\Smith^John", "Smith^John", True),
+        ("x?y", "x\u0302y", True),  # a letter with an accent that Unicode has no composed form for
     ],
 )
 def test_person_names(key: str, name: str, expected: bool) -> None:

@@ -216,7 +216,7 @@ def test_R_060_age(birth_date: date | None, today: date, expected: str) -> None:
 def test_R_060_the_age_is_not_kept_over_midnight() -> None:
     one = entry(birth_date=date(1970, 7, 6))
     slot = worklist(one).select((), NOW.date())[0]
-    query = compiled(None, PatientAge="")
+    query = compiled(None, PatientName="", PatientAge="")
 
     def on(today: date) -> bytes:
         return response_encoder(query, IMPLICIT_LE, ResponsePolicy(), today).encode(slot)

@@ -126,7 +126,18 @@ def test_R_040_the_window_of_days_moves_with_the_day() -> None:
 
 # --- the indexes against a scan -----------------------------------------------------------------------------------
 
-NAMES = ("Doe^John", "DOE^JANE^^^", "Döe^John", "Doe", "Смит^Иван", "Yamada^Tarou=山田^太郎", "กุ^ก", "e\u0301x^y", "")
+NAMES = (
+    "Doe^John",
+    "DOE^JANE^^^",
+    "Döe^John",
+    "Doe",
+    "Смит^Иван",
+    "Yamada^Tarou=山田^太郎",
+    "กุ^ก",
+    "e\u0301x^y",
+    "x\u0302y^A",
+    "",
+)
 KEY_NAMES = (
     "doe^john",
     "Doe*",
@@ -170,43 +181,36 @@ entries = st.builds(
 )
 
 
-def optional(values: tuple[str, ...]) -> st.SearchStrategy[str | None]:
-    return st.sampled_from((None, "", *values))
-
-
-step_keys = st.fixed_dictionaries(
-    {
-        "ScheduledStationAETitle": optional(("CT1", "ct2", "C*", "CT1\\MR1", "?T1", "XX")),
-        "Modality": optional(("CT", "mr", "CT\\US", "?R", "*")),
-        "ScheduledProcedureStepStartDate": optional(
-            (
-                "20240705",
-                "20240704-20240706",
-                "20240705-",
-                "-20240704",
-                "20240706-20240705",
-                "nonsense",
-                "20240702\\20240708",
-            )
-        ),
-        "ScheduledProcedureStepStartTime": optional(("10", "0900-1030", "1030-", "-10", "0800\\1030", "*")),
-        "ScheduledProcedureStepLocation": optional(("R1", "r*")),
-        "ScheduledProcedureStepStatus": optional(("SCHEDULED", "a*")),
-        "ScheduledProcedureStepID": optional(("SPS1", "SPS*", "*1\\SPS2")),
-    }
-)
-root_keys = st.fixed_dictionaries(
-    {
-        "PatientName": optional(KEY_NAMES),
-        "PatientID": optional(("1", "2\\10", "1*")),
-        "IssuerOfPatientID": optional(("A", "B")),
-        "AccessionNumber": optional(("1", "1*", "2\\10")),
-        "RequestedProcedureID": optional(("1", "?", "*0")),
-        "StudyInstanceUID": optional(("1.2.3.1", "1.2.3.1\\1.2.3.2")),
-        "StudyDate": optional(("20240705-", "20240704")),
-        "PatientWeight": optional(("70.0",)),
-    }
-)
+STEP_KEYS = {
+    "ScheduledStationAETitle": st.sampled_from(("CT1", "ct2", "C*", "CT1\\MR1", "?T1", "XX")),
+    "Modality": st.sampled_from(("CT", "mr", "CT\\US", "?R", "*")),
+    "ScheduledProcedureStepStartDate": st.sampled_from(
+        (
+            "20240705",
+            "20240704-20240706",
+            "20240705-",
+            "-20240704",
+            "20240706-20240705",
+            "nonsense",
+            "20240702\\20240708",
+        )
+    ),
+    "ScheduledProcedureStepStartTime": st.sampled_from(("10", "0900-1030", "1030-", "-10", "0800\\1030", "*")),
+    "ScheduledProcedureStepLocation": st.sampled_from(("R1", "r*")),
+    "ScheduledProcedureStepStatus": st.sampled_from(("SCHEDULED", "a*")),
+    "ScheduledProcedureStepID": st.sampled_from(("SPS1", "SPS*", "*1\\SPS2")),
+}
+ROOT_KEYS = {
+    "PatientName": st.sampled_from(KEY_NAMES),
+    "PatientID": st.sampled_from(("1", "2\\10", "1*")),
+    "IssuerOfPatientID": st.sampled_from(("A", "B")),
+    "AccessionNumber": st.sampled_from(("1", "1*", "2\\10")),
+    "RequestedProcedureID": st.sampled_from(("1", "?", "*0")),
+    "StudyInstanceUID": st.sampled_from(("1.2.3.1", "1.2.3.1\\1.2.3.2")),
+    "StudyDate": st.sampled_from(("20240705-", "20240704")),
+    "PatientWeight": st.sampled_from(("70.0", "80")),
+}
+KEYS = (*STEP_KEYS, *ROOT_KEYS)
 policies = st.builds(
     QueryPolicy,
     matching=st.sampled_from(("all", "statement")),
@@ -231,15 +235,13 @@ filters = st.builds(
 
 @st.composite
 def queries(draw: st.DrawFn) -> Query:
-    def given_keys(strategy: st.SearchStrategy[dict[str, str | None]]) -> dict[str, Any]:
-        return {keyword: text for keyword, text in draw(strategy).items() if text is not None}
-
-    step = given_keys(step_keys)
-    if draw(st.booleans()):
-        step["ScheduledProtocolCodeSequence"] = [
-            data_set([element("CodeValue", "A"), element("CodingSchemeDesignator", "X")])
-        ]
-    return compiled(step, draw(policies), **given_keys(root_keys))
+    asked = draw(st.lists(st.sampled_from(KEYS), max_size=3, unique=True))  # with more, hardly anything is found
+    step: dict[str, Any] = {keyword: draw(STEP_KEYS[keyword]) for keyword in asked if keyword in STEP_KEYS}
+    root: dict[str, Any] = {keyword: draw(ROOT_KEYS[keyword]) for keyword in asked if keyword in ROOT_KEYS}
+    if draw(st.integers(0, 9)) == 0:
+        item = data_set([element("CodeValue", "A"), element("CodingSchemeDesignator", "X")])
+        step["ScheduledProtocolCodeSequence"] = [item]
+    return compiled(step, draw(policies), **root)
 
 
 def scan(entries: list[Entry], query: Query, view: View, today: date) -> list[tuple[str, str]]:
@@ -308,3 +310,11 @@ def test_many_names_are_found_as_a_scan_finds_them(key: str) -> None:
     entries = [entry(number, name=f"Family{number % 97}^Given{number}") for number in range(1500)]
     query, view = compiled(None, PatientName=key), compile_view()
     assert found(entries, query) == [one[1] for one in scan(entries, query, view, NOW.date())]
+
+
+def test_entries_share_what_they_have_in_common() -> None:
+    one, other = (entry(number, location="".join(["R", "1"]), protocol_codes=(Code("A", "X"),)) for number in (1, 2))
+    assert one.step.protocol_codes is not other.step.protocol_codes
+    worklist(one, other)
+    assert one.step.protocol_codes is other.step.protocol_codes
+    assert one.patient.identifiers[0].issuer is other.patient.identifiers[0].issuer
