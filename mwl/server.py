@@ -12,17 +12,21 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import dulproto
 
 from .access import policies, resolve_hosts
-from .config import Config, ConfigError, load
+from .config import Config, ConfigError, Hl7, load
 from .item import Entry
 from .lock import lock
 from .scp import Provider
 from .store import Forget, Store
 from .worklist import Worklist
+
+if TYPE_CHECKING:
+    from .mapping import Mapping
+    from .mllp import Hl7Server
 
 __all__ = ["Running", "run", "running", "serve"]
 
@@ -58,6 +62,8 @@ class Running:
         self.revision = 0
         self.provider = Provider(self.worklist, config, now)
         self.server: dulproto.Server | None = None
+        self.hl7: Hl7Server | None = None
+        self._resolved: dict[str, tuple[str, ...]] = {}
         self.addresses: dict[str, str] = {}
         """Where each service listens, as HOST:PORT."""
         self.http_answers: Counter[tuple[str, int]] = Counter()
@@ -100,14 +106,29 @@ class Running:
             before = self.provider.now().date() - timedelta(self.config.store.retain_days)
             await self.store.commit([Forget(before)], "retention")
 
+    async def look_up_policies(self, config: Config | None = None) -> dict[str, dulproto.Policy]:
+        """Make the policies of a configuration, by default of the one in force, with host names looked up anew."""
+        config = config or self.config
+        self._resolved = await resolve_hosts(config)
+        return policies(config, self._resolved)
+
     async def look_up_hosts(self) -> None:
         """Look up host names again: addresses change."""
-        await self.use(self.config)
+        before = self._resolved
+        found = await self.look_up_policies()
+        if self._resolved != before and self.server is not None:
+            self.server.policies = found
 
     async def use(self, config: Config) -> None:
-        """Put a configuration in force."""
+        """Put a configuration in force.
+
+        Raises:
+            ConfigError: the HL7 mapping that it names has faults, and nothing has changed.
+        """
         assert self.server is not None
-        self.server.policies = policies(config, await resolve_hosts(config))
+        if self.hl7 is not None and config.hl7 is not None:
+            self.hl7.use(_mapping(config.hl7))
+        self.server.policies = await self.look_up_policies(config)
         self.server.limits = limits(config)
         before, self.config = self.config, config
         self.provider.use(config)
@@ -156,7 +177,7 @@ async def running(
             provider.provider.services(),
             host=config.dicom.host,
             port=config.dicom.port,
-            policies=policies(config, await resolve_hosts(config)),
+            policies=await provider.look_up_policies(),
             limits=limits(config),
             stalled_seconds=config.dicom.send_seconds,
             max_connections=max_connections(),
@@ -168,12 +189,38 @@ async def running(
             asyncio.create_task(again_and_again(provider.tidy, TIDY_SECONDS)),
         ]
         try:
-            async with _serving_http(provider):
+            async with _serving_hl7(provider, drain_seconds), _serving_http(provider):
                 yield provider
         finally:
             for task in tasks:
                 task.cancel()
             await provider.server.close(drain_seconds)
+
+
+@contextlib.asynccontextmanager
+async def _serving_hl7(provider: Running, drain_seconds: float) -> AsyncIterator[None]:
+    """Listen for HL7 for the length of the block, if it is configured; what is acknowledged is listed."""
+    hl7 = provider.config.hl7
+    if hl7 is None:
+        yield
+        return
+    from .mllp import serve_hl7
+
+    provider.hl7 = await serve_hl7(hl7, provider.store, _mapping(hl7), committed=lambda revision: provider.follow())
+    provider.addresses["hl7"] = _host_and_port(*provider.hl7.addresses[0])
+    try:
+        yield
+    finally:
+        await provider.hl7.close(drain_seconds)
+
+
+def _mapping(hl7: Hl7) -> Mapping:
+    from .mapping import MappingError, load_mapping
+
+    try:
+        return load_mapping(hl7.mapping)
+    except MappingError as exc:
+        raise ConfigError("hl7.mapping", exc.faults) from exc
 
 
 @contextlib.asynccontextmanager
