@@ -70,7 +70,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     abstract_syntaxes: Mapping[str, tuple[str, ...]]
     requestor_order: bool = False
     refused: Mapping[str, frozenset[str]] = {}
-    ignore_case: bool = False  # of the called AE title
+    ignore_case: bool = False  # of the called AE title, and of the titles in `refused`
     calling_ae_titles: frozenset[str] | None = None
     check_requestor: Callable[[str, str], str | None] | None = None
     check_identity: Callable[[UserIdentity | None], bytes | None] | None = None
@@ -207,7 +207,7 @@ def _check_all(
 
 
 def _decide_contexts(rq: AssociateRq, policy: Policy, checks: list[Check]) -> list[ContextDecision]:
-    refused = policy.refused.get(rq.calling_ae_title, frozenset())
+    refused = _refused_to(rq.calling_ae_title, policy)
     seen: set[int] = set()
     decisions = []
     for proposed in rq.presentation_contexts:
@@ -225,6 +225,15 @@ def _decide_contexts(rq: AssociateRq, policy: Policy, checks: list[Check]) -> li
     accepted = sum(decision.result == ACCEPTANCE for decision in decisions)
     checks.append(Check("presentation contexts", True, f"{accepted} of {len(decisions)} accepted"))
     return decisions
+
+
+def _refused_to(calling: str, policy: Policy) -> frozenset[str]:
+    """Find the abstract syntaxes that a calling AE title may not use."""
+    found = policy.refused.get(calling)
+    if found is None and policy.ignore_case:
+        folded = calling.casefold()
+        found = next((syntaxes for title, syntaxes in policy.refused.items() if title.casefold() == folded), None)
+    return found or frozenset()
 
 
 def _decide_context(

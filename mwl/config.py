@@ -118,12 +118,22 @@ def _attribute_fault(keyword: str) -> str | None:
     return f"{keyword!r} is no worklist attribute{suggestion(keyword, list(BY_KEYWORD_PATH))}"
 
 
+def _always_empty_fault(keyword: str) -> str | None:
+    if keyword in BY_KEYWORD_PATH and BY_KEYWORD_PATH[keyword].return_type == "1":
+        return f"{keyword} must have a value, it is of type 1"
+    return _attribute_fault(keyword)
+
+
 def _default_values_fault(values: dict[str, str]) -> str | None:
-    for keyword in values:
+    from .dataset import value_fault  # 100 ms to import, and hardly anybody has defaults
+
+    for keyword, value in values.items():
         if keyword in _IDENTIFYING:
             return f"{keyword} identifies what is to be done, it has no default"
         if fault := _attribute_fault(keyword):
             return fault
+        if fault := value_fault(BY_KEYWORD_PATH[keyword], value):
+            return f"{keyword} {fault}"
     return None
 
 
@@ -235,7 +245,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     name_components: Annotated[int, lambda n: None if 1 <= n <= 5 else "must be 1 to 5"] = 5
     alphabetic_names_only: bool = False
     default_values: Annotated[dict[str, str], _default_values_fault] = {}  # Q-76, by keyword
-    always_empty: tuple[Annotated[str, _attribute_fault], ...] = ()  # R-063, by keyword
+    always_empty: tuple[Annotated[str, _always_empty_fault], ...] = ()  # R-063, by keyword
     max_results: Count = 0  # Q-66; 0 = no limit
     at_max_results: Literal["success", "out-of-resources"] = "success"
     always_ff00: bool = False

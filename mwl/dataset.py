@@ -76,6 +76,20 @@ def _fault_of(attribute: Attribute, value: Any) -> str:
     return ""
 
 
+def value_fault(attribute: Attribute, text: str) -> str:
+    """Say why a text cannot be the value of an attribute, "" if it can."""
+    if attribute.vr == "SQ":
+        return "is a sequence"
+    try:
+        value = _DECODERS.get(attribute.vr, str)(text)
+    except ValueError:
+        return f"cannot be read as {attribute.vr}"
+    if attribute.vr == "US" and not 0 <= value <= 0xFFFF:
+        return "is no 16-bit number"
+    faults = [_fault_of(attribute, part) for part in (text.split("\\") if attribute.multiple else (text,))]
+    return next(filter(None, faults), "")
+
+
 # --- DICOM data sets ----------------------------------------------------------------------------------------------
 
 # What `derived` computes by policy, and what of it stands in an entry whatever the policy is.

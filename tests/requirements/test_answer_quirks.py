@@ -14,6 +14,7 @@ from raw_client import Accepted, Rejected, associate_rq, element, find_rq, messa
 from samples import entry
 
 from mwl.cli import main
+from mwl.config import ConfigError, from_table
 from mwl.dicom_json import entry_to_json
 from mwl.item import Code, Entry
 
@@ -149,6 +150,25 @@ async def test_Q_76_a_remote_may_have_values_in_place_of_empty_ones(serve: Serve
     answer = await site.find(calling="OLD", PatientSex="", PatientWeight="")
     assert [(match.PatientSex, float(match.PatientWeight)) for match in answer.matches] == [("O", 70), ("F", 55.5)]
     assert (await site.find(PatientSex="")).matches[0]["PatientSex"].is_empty
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("PregnancyStatus", "unknown"),
+        ("PregnancyStatus", "70000"),
+        ("PatientBirthDate", "unknown"),
+        ("PatientWeight", "heavy"),
+        ("ReferringPhysicianName", "x" * 65),
+        ("ReferencedPatientSequence", "x"),
+        ("PatientID", "0"),
+    ],
+)
+def test_Q_76_a_default_that_is_no_value_of_its_attribute_is_a_fault_of_the_configuration(
+    keyword: str, value: str
+) -> None:
+    with pytest.raises(ConfigError, match=keyword):
+        from_table({"ae": [{"title": "WORKLIST", "default_values": {keyword: value}}]})
 
 
 async def test_Q_77_dates_are_widened_for_a_device_whose_clock_differs_and_its_time_zone_is_ignored(

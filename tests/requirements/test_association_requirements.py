@@ -338,6 +338,16 @@ async def test_R_023_each_context_has_its_own_result_under_its_own_id(serve: Ser
     assert (results["CT9"][7], results["CT9"][1]) == (0, 1)
 
 
+async def test_R_023_a_caller_that_may_only_verify_is_known_by_its_title_in_any_case_where_case_is_ignored(
+    serve: Serve,
+) -> None:
+    tables = {"dicom": {"ae_title_ignore_case": True}, "remote": [{"title": "CT9", "verification_only": True}]}
+    site = await serve(tables=tables)
+    for calling in ("CT9", "ct9", b"Ct9\0\0garbage"):
+        answer = await negotiated(site.port, associate_rq(calling=calling))
+        assert [result for result, _ in answer.contexts.values()] == [0, 1]
+
+
 async def test_R_024_if_all_contexts_are_refused_the_association_is_accepted_all_the_same(serve: Serve) -> None:
     site = await serve()
     answer = await negotiated(site.port, associate_rq(contexts=[(1, CT_STORAGE, [EXPLICIT_LE])]))

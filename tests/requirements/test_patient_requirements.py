@@ -20,6 +20,7 @@ from raw_client import (
 )
 from samples import entry
 
+from mwl.config import ConfigError, from_table
 from mwl.item import PatientIdentifier
 
 CITY, REGION, OLD = PatientIdentifier("1001", "CITY"), PatientIdentifier("R77", "REGION"), PatientIdentifier("O5")
@@ -163,6 +164,12 @@ async def test_R_063_fixed_values_are_the_same_for_every_entry(serve: Serve) -> 
     assert (study.ReferencedSOPClassUID, study.ReferencedSOPInstanceUID) == ("1.2.840.10008.3.1.2.3.1", "1.2.3.1")
     assert match["ReferencedPatientSequence"].value == []
     assert [keyword for keyword in EMPTY if not match[keyword].is_empty] == []
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "ScheduledProcedureStepSequence", "PatientName"])
+def test_R_063_what_every_answer_must_have_cannot_be_configured_away(keyword: str) -> None:
+    with pytest.raises(ConfigError, match="type 1"):
+        from_table({"ae": [{"title": "WORKLIST", "always_empty": [keyword]}]})
 
 
 async def test_R_063_what_is_safety_information_is_told_unless_configured_otherwise(serve: Serve) -> None:
