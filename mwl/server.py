@@ -10,7 +10,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,6 +40,9 @@ DRAIN_SECONDS: Final = 10.0
 # What takes effect at the start only.
 _AT_START: Final = (("store", "path"), ("dicom", "host"), ("dicom", "port"), ("http", "host"), ("http", "port"))
 RESERVED_FILES: Final = 100  # open files that are not for DICOM connections: the store, HTTP, HL7, logs
+
+
+_FIRST_DAY: Final = date(2, 1, 1).toordinal()
 
 
 class Running:
@@ -96,15 +99,18 @@ class Running:
     def is_expired(self, entry: Entry) -> bool:
         """Tell whether an entry started so long ago that it is not listed to anybody any more."""
         days, start = self.config.store.expire_days, entry.step.start_date
-        return days > 0 and start is not None and start < self.provider.now().date() - timedelta(days)
+        return days > 0 and start is not None and start < self.days_ago(days)
+
+    def days_ago(self, days: int) -> date:
+        """Give the day so many days before today, or the first one that can also be told as seconds."""
+        return date.fromordinal(max(self.provider.now().date().toordinal() - days, _FIRST_DAY))
 
     async def tidy(self) -> None:
         """Let old entries go: from the worklist after `expire_days`, from the store after `retain_days`."""
         for entry in [entry for entry in self.worklist if self.is_expired(entry)]:
             self.worklist.remove(entry.key)
         if self.config.store.retain_days:
-            before = self.provider.now().date() - timedelta(self.config.store.retain_days)
-            await self.store.commit([Forget(before)], "retention")
+            await self.store.commit([Forget(self.days_ago(self.config.store.retain_days))], "retention")
 
     async def look_up_policies(self, config: Config | None = None) -> dict[str, dulproto.Policy]:
         """Make the policies of a configuration, by default of the one in force, with host names looked up anew."""

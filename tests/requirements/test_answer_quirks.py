@@ -208,3 +208,11 @@ async def test_Q_80_a_step_that_comes_again_is_listed_once_and_the_order_is_stab
     answers = [await site.find(PatientName="") for _ in range(2)]
     assert [each.steps for each in answers] == [["SPS1", "SPS2", "SPS3"]] * 2
     assert str(answers[0].matches[1].PatientName) == "Doe^Changed"
+
+
+@pytest.mark.parametrize("store", [{"expire_days": 10**7}, {"expire_days": 10**12}, {"retain_days": 10**7}])
+async def test_Q_78_a_number_of_days_beyond_the_calendar_means_never(serve: Serve, store: dict[str, int]) -> None:
+    ae = [{"title": "WORKLIST", "filter": {"days_back": 10**12, "days_ahead": 10**12}, "day_tolerance": 10**12}]
+    site = await serve(entry(1), tables={"store": store, "ae": ae})
+    await site.running.tidy()
+    assert (await site.find({DATE: "20240705"})).steps == ["SPS1"]
