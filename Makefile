@@ -30,8 +30,7 @@ fuzz: $(VENV)/.test
 	HYPOTHESIS_PROFILE=fuzz $(PYTEST) tests/dulproto tests/mwl
 
 bench: $(VENV)/.bench
-	$(BIN)/python -m bench $(BENCH_OPTIONS) associations
-	$(BIN)/python -m bench $(BENCH_OPTIONS) quickack
+	$(BIN)/python -m bench $(BENCH_OPTIONS) suite
 
 requirements: $(VENV)/.test
 	$(BIN)/python -m tests.requirements

@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import platform
 import sys
+from pathlib import Path
 from typing import Any
+
+from . import machine
+from .generator import GeneratorError
+from .probe import WrongAnswer
 
 MEASUREMENTS = {
     "load": "load of several kinds on the provider, next to a server that only writes prepared bytes",
@@ -15,6 +19,7 @@ MEASUREMENTS = {
     "peers": "the same load on DCMTK, Orthanc, pynetdicom, ours, and a server that only writes prepared bytes",
     "scale": "growth with entries, with matches of a query, with associations that are open",
     "micro": "decode, negotiate, compile, match, encode: nanoseconds each",
+    "suite": "a selection of these, five minutes; writes figures and plots",
     "associations": "memory of an open association, and a query on each of many",
     "worklist": "a whole provider with many entries: start, memory of an entry, growth of a match",
     "matching": "the worklist in memory: its size, and how long a match takes, by the number of entries",
@@ -31,20 +36,22 @@ def main() -> int:
     for name, purpose in MEASUREMENTS.items():
         importlib.import_module(f"bench.{name}").add_arguments(names.add_parser(name, help=purpose))
     arguments = parser.parse_args()
-    figures: dict[str, Any] = importlib.import_module(f"bench.{arguments.name}").run(arguments)
+    try:
+        figures: dict[str, Any] = importlib.import_module(f"bench.{arguments.name}").run(arguments)
+    except (GeneratorError, WrongAnswer) as exc:
+        print(f"bench {arguments.name}: {exc}", file=sys.stderr)
+        return 1
     for key, value in figures.items():
         if isinstance(value, (dict, list)):
             continue
         shown = f"{value:,.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
         print(f"{key.replace('_', ' '):40} {shown}")
     if arguments.json:
-        machine = {"python": platform.python_version(), "machine": platform.machine(), "system": platform.platform()}
-        text = json.dumps({"measurement": arguments.name, **figures, **machine}, indent=1)
+        text = json.dumps({"measurement": arguments.name, **figures, "machine": machine.describe()}, indent=1)
         if arguments.json == "-":
             print(text)
         else:
-            with open(arguments.json, "w") as file:
-                file.write(text + "\n")
+            Path(arguments.json).write_text(text + "\n")
     return 0
 
 

@@ -23,6 +23,10 @@ from .sample import Query
 
 _U32: Final = Struct("<I")
 _SOURCE: Final = Path(__file__).with_name("load.c")
+NO_COMPILER: Final = (
+    "there is no C compiler (cc, gcc or clang), and a load generator in Python would be slower than the servers: "
+    "install one, on Debian the packages gcc and libc6-dev"
+)
 LIMIT: Final = 20_000  # associations at once, and connections a second that are asked for
 
 
@@ -125,15 +129,17 @@ def _plan(requests: list[bytes], callers: int) -> bytes:
 # --- run ----------------------------------------------------------------------------------------------------------
 
 
+def find_compiler() -> str | None:
+    """Find a C compiler."""
+    return shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+
+
 @lru_cache(maxsize=1)
 def _folder() -> tempfile.TemporaryDirectory[str]:
     """Compile the generator into a folder that is there until this program ends."""
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    compiler = find_compiler()
     if compiler is None:
-        raise GeneratorError(
-            "there is no C compiler (cc, gcc or clang), and a load generator in Python would be slower than the "
-            "servers: install one, such as Debian's package gcc with libc6-dev"
-        )
+        raise GeneratorError(NO_COMPILER)
     folder = tempfile.TemporaryDirectory(prefix="mwl-bench-")
     command = [compiler, "-O2", "-o", f"{folder.name}/load", str(_SOURCE), "-lm"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import date
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
 from rich.console import Console
@@ -20,7 +21,7 @@ from . import machine
 from .generator import Load, Result, echo_plan, find_plan, generator
 from .probe import Probe, WrongAnswer, record
 from .sample import Query, entries, queries
-from .server import Provider, replay, worklist
+from .server import Provider, changing, replay, serving, stored
 
 MODES = {
     "associate": "an association for each query: connect, associate, query, release",
@@ -193,7 +194,7 @@ def table(title: str, found: Mapping[str, list[Round]], yardstick: str = "canned
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     modes = "; ".join(f"{name}: {what}" for name, what in MODES.items())
-    parser.add_argument("--mode", choices=MODES, default="associate", help=modes)
+    parser.add_argument("--mode", choices=MODES, nargs="+", default=["associate", "open", "echo"], help=modes)
     parser.add_argument("--target", metavar="PORT", type=int, help="a worklist at 127.0.0.1, in place of our own two")
     parser.add_argument("--entries", type=int, default=1000, help="entries in the worklist (1000)")
     parser.add_argument("--matches", type=int, default=25, help="matches of each query (25)")
@@ -208,6 +209,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hold", type=float, default=5, help="seconds to be idle (5)")
     parser.add_argument("--seconds", type=float, default=3, help="of each round (3)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each server (3)")
+    parser.add_argument("--changes", type=float, default=0, help="entries a second that change meanwhile (0)")
+    parser.add_argument("--without-caches", action="store_true", help="also measure ours with its caches off")
     parser.add_argument("--processes", type=int, default=1, help="load generators (1)")
 
 
@@ -225,43 +228,68 @@ def load_of(mode: str, arguments: argparse.Namespace) -> Load:
     return Load(**common, rate=arguments.rate, per_association=False)
 
 
+class Own(NamedTuple):
+    """Our worklist and the server that writes its answers without looking, by name; what to ask them."""
+
+    servers: dict[str, Provider]
+    asked: list[Query]
+    folder: Path
+    """With the store of our worklist."""
+
+
 @contextmanager
-def own_servers(count: int, matches: int) -> Iterator[tuple[dict[str, Provider], list[Query]]]:
-    """Start our worklist, and the server that writes its answers without looking; check the answers of ours."""
+def own_servers(count: int, matches: int, *, without_caches: bool = False) -> Iterator[Own]:
+    """Start them, and check the answers of ours."""
     cores, own = machine.cores()
     machine.pin(0, own)
     asked = queries(entries(count, matches, date.today()), matches)
     with ExitStack() as stack:
-        ours = stack.enter_context(worklist(entries(count, matches, date.today()), cores))
+        folder = stack.enter_context(stored(entries(count, matches, date.today())))
+        ours = stack.enter_context(serving(folder, cores))
         check({"mwl": ours}, asked)
         canned = stack.enter_context(replay(record(ours.port, asked[0]), cores))
-        yield {"canned": canned, "mwl": ours}, asked
+        servers = {"canned": canned, "mwl": ours}
+        if without_caches:
+            other = stack.enter_context(stored(entries(count, matches, date.today())))
+            servers["no caches"] = stack.enter_context(serving(other, cores, MWL_CACHES="off"))
+        yield Own(servers, asked, folder)
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.smoke:
         arguments.seconds, arguments.rounds, arguments.hold = 0.5, 1, 0.5
-        arguments.modalities, arguments.period = 200, 1.0
+        arguments.modalities, arguments.period, arguments.slots = 200, 1.0, min(arguments.slots, 100)
     with ExitStack() as stack:
         if arguments.target:
             asked = queries(entries(arguments.entries, arguments.matches, date.today()), arguments.matches)
             servers = {"target": Provider(0, arguments.target)}
         else:
-            servers, asked = stack.enter_context(own_servers(arguments.entries, arguments.matches))
-        load = load_of(arguments.mode, arguments)
-        callers = max(40, load.modalities)
-        plan = echo_plan(callers) if arguments.mode == "echo" else find_plan(asked, callers)
-        found = measure_in_turns(servers, plan, load, arguments.rounds, arguments.mode)
-    ratios = ("rates", ratio), ("server_cpu", cpu_ratio)
-    console.print(table(MODES[arguments.mode], found))
-    return {
-        "mode": arguments.mode,
-        "distinct_queries": len(asked),
+            servers, asked, folder = stack.enter_context(
+                own_servers(arguments.entries, arguments.matches, without_caches=arguments.without_caches)
+            )
+            if arguments.changes:
+                known = list(entries(min(arguments.entries, 1000), arguments.matches, date.today()))
+                stack.enter_context(changing(folder, known, arguments.changes))
+        found = {mode: _run_mode(mode, servers, asked, arguments) for mode in arguments.mode}
+    out: dict[str, Any] = {"distinct_queries": len(asked), "changes_a_second": arguments.changes, "modes": found}
+    for mode, of in found.items():
+        out |= {f"{mode}_{name}": value for name, value in of.items() if name.startswith("ratio")}
+    return out
+
+
+def _run_mode(
+    mode: str, servers: Mapping[str, Provider], asked: Sequence[Query], arguments: argparse.Namespace
+) -> dict[str, Any]:
+    load = load_of(mode, arguments)
+    callers = max(40, load.modalities)
+    plan = echo_plan(callers) if mode == "echo" else find_plan(asked, callers)
+    rounds = measure_in_turns(servers, plan, load, 1 if mode == "hold" else arguments.rounds, mode)
+    console.print(table(MODES[mode], rounds))
+    out: dict[str, Any] = {
         "load": msgspec.structs.asdict(load),
-        "servers": {name: figures(rounds) for name, rounds in found.items()},
-        **(
-            {f"ratio_of_{name}": of(found["mwl"], found["canned"]) for name, of in ratios}
-            if not arguments.target
-            else {}
-        ),
+        "servers": {name: figures(each) for name, each in rounds.items()},
     }
+    if "canned" in rounds:
+        out["ratio_of_rates"] = ratio(rounds["mwl"], rounds["canned"])
+        out["ratio_of_server_cpu"] = cpu_ratio(rounds["mwl"], rounds["canned"])
+    return out

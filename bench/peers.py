@@ -176,8 +176,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mwl-bench-")))
         _write_files(folder / "WORKLIST", arguments.entries, arguments.matches)
-        own, asked = stack.enter_context(own_servers(arguments.entries, arguments.matches))
-        for mode in ("associate", "open"):
+        own, asked, _ = stack.enter_context(own_servers(arguments.entries, arguments.matches))
+        modes = ("associate",) if arguments.smoke else ("associate", "open")
+        for mode in modes:
             rounds = _in_turns(own, there, folder, asked, mode, arguments)
             console.print(table(mode, rounds))
             found[mode] = {
@@ -185,7 +186,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
                 "times_ours": _times(rounds),
             }
     out: dict[str, Any] = {"entries": arguments.entries, "matches": arguments.matches, "versions": versions, **found}
-    for mode in ("associate", "open"):
+    for mode in modes:
         for name, times in found[mode]["times_ours"].items():
             out[f"{mode}:_mwl_to_{name}"] = times
     if arguments.plot:
@@ -211,6 +212,8 @@ def _in_turns(
     """Measure all in turns; of a peer, the better of many and of few associations at once counts."""
     cores, _ = machine.cores()
     plan = find_plan(asked, 40)
+    tries = (arguments.few,) if arguments.smoke else (arguments.few, arguments.slots)
+    sample = asked[:: len(asked) // (4 if arguments.smoke else 20) + 1]
     rounds: dict[str, list[Round]] = {name: [] for name in (*own, *[peer.name for peer in there])}
 
     def load(slots: int) -> Load:
@@ -223,10 +226,10 @@ def _in_turns(
             for peer in there:
                 assert peer.start is not None
                 tried = []
-                for slots in (arguments.few, arguments.slots):  # each begins anew, free of what the other left behind
+                for slots in tries:  # each begins anew, free of what the other left behind
                     with peer.start(folder, cores) as server:
                         if number == 0 and slots == arguments.few:
-                            check({peer.name: server}, asked[:: max(1, len(asked) // 20)])
+                            check({peer.name: server}, sample)
                         tried.append(measure(server, plan, load(slots), progress, f"{mode}: {peer.name}"))
                 rounds[peer.name].append(max(tried, key=lambda each: each.result.rate))
     return rounds

@@ -17,6 +17,8 @@ def peers(figures: Mapping[str, Any], path: Path) -> None:
     titles = {"associate": "associations/s, one query each", "open": "queries/s on open associations"}
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
     for axis, (mode, title) in zip(axes, titles.items(), strict=True):
+        if mode not in figures:
+            continue
         servers = figures[mode]["servers"]
         names = sorted(servers, key=lambda name: servers[name]["per_second"])
         rates = [max(servers[name]["per_second"], 0.1) for name in names]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import signal
@@ -10,9 +11,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import msgspec
 
 from mwl.item import Entry
 from mwl.store import Put, Store
@@ -80,6 +83,28 @@ def stored(entries: Iterable[Entry]) -> Iterator[Path]:
             if batch:
                 store.commit_now(batch)
         yield folder
+
+
+@contextmanager
+def changing(folder: Path, known: Sequence[Entry], per_second: float) -> Iterator[None]:
+    """Change entries in such a store, one after the other, as another program does: what is matched stays."""
+    stop = threading.Event()
+
+    def change() -> None:
+        with contextlib.closing(Store(folder / STORE)) as store:
+            for number, entry in enumerate(itertools.cycle(known)):
+                step = msgspec.structs.replace(entry.step, description=f"change {number:07}")
+                store.commit_now([Put(msgspec.structs.replace(entry, step=step))])
+                if stop.wait(1 / per_second):
+                    return
+
+    thread = threading.Thread(target=change, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 @contextmanager
