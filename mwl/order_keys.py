@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import msgspec
 
 from .item import Entry, Issuer, ScheduledProcedureStep, complete
@@ -13,6 +15,7 @@ __all__ = [
     "decode_ids",
     "find_entries",
     "find_step",
+    "has_made_uid",
     "identify",
     "is_buried",
     "name_steps",
@@ -90,7 +93,8 @@ def find_entries(view: View, ids: OrderIds) -> list[Entry]:
     found = _candidates(view, ids)
     if ids.step_id:
         exact = [entry for entry in found if entry.step.step_id == ids.step_id]
-        return exact or ([] if ids.study_uid else found if len(found) == 1 else [])
+        is_meant = len(found) == 1 and (not ids.study_uid or has_made_uid(found[0]))
+        return exact or (found if is_meant else [])
     for kind in ("filler", "placer"):
         number = getattr(ids, kind)
         narrowed = [one for one in found if number and getattr(one.request, f"{kind}_order_number") == number]
@@ -100,29 +104,62 @@ def find_entries(view: View, ids: OrderIds) -> list[Entry]:
 
 
 def _candidates(view: View, ids: OrderIds) -> list[Entry]:
-    if ids.study_uid and (found := view.of_study(ids.study_uid)):
-        return found
+    return (view.of_study(ids.study_uid) if ids.study_uid else []) or _by_number(view, ids)
+
+
+def _by_number(view: View, ids: OrderIds) -> list[Entry]:
+    """Find the entries of an order by its numbers, the best one first that finds any."""
     for kind in ("filler", "accession", "placer"):
         number = getattr(ids, kind)
-        found = view.having(kind, number) if number else []
-        if kind == "accession":
-            found = [one for one in found if _same_issuer(one.request.accession_issuer, ids.issuer)]
-        if ids.procedure_id:
-            found = [one for one in found if one.procedure.procedure_id == ids.procedure_id]
-        if ids.study_uid:  # another study of the same order, unless its UID was made here
-            found = [one for one in found if one.procedure.study_instance_uid.startswith("2.25.")]
+        found = [one for one in view.having(kind, number) if _may_be(one, ids, kind)] if number else []
         if found:
             return found
     return []
 
 
+def _may_be(entry: Entry, ids: OrderIds, kind: str) -> bool:
+    """Tell whether an entry with the same number is of the same procedure; its ids may have been made here."""
+    made = has_made_uid(entry)
+    if ids.study_uid and not made:
+        return False
+    if kind == "accession" and not _same_issuer(entry.request.accession_issuer, ids.issuer):
+        return False
+    if not ids.procedure_id or entry.procedure.procedure_id == ids.procedure_id:
+        return True
+    return made and (kind != "accession" or entry.procedure.procedure_id == ids.accession)
+
+
+def has_made_uid(entry: Entry) -> bool:
+    """Tell whether the Study Instance UID was made here, and the sender's may still come."""
+    uid = entry.procedure.study_instance_uid
+    if not uid.startswith("2.25."):
+        return False
+    # It was made from what was known of the order then: any part of its numbers may have come later, or been made.
+    request, procedure = entry.request, entry.procedure
+    numbers = (procedure.procedure_id, request.accession_number, request.filler_order_number)
+    for told in product(*({number, ""} for number in (*numbers, request.placer_order_number))):
+        then = msgspec.structs.replace(
+            entry,
+            procedure=msgspec.structs.replace(procedure, study_instance_uid="", procedure_id=told[0]),
+            request=msgspec.structs.replace(
+                request, accession_number=told[1], filler_order_number=told[2], placer_order_number=told[3]
+            ),
+        )
+        if complete(then).procedure.study_instance_uid == uid:
+            return True
+    return False
+
+
 def find_step(view: View, ids: OrderIds) -> Entry | None:
     """Find the entry that a new order is about, if it is there already; another step of its study is not it."""
     found = _candidates(view, ids)
-    if ids.step_id:
-        return next((entry for entry in found if entry.step.step_id == ids.step_id), None)
-    if ids.fallback_step_id:
-        return next((entry for entry in found if entry.step.step_id == ids.fallback_step_id), None)
+    step_id = ids.step_id or ids.fallback_step_id
+    if step_id:
+        made = [one for one in _by_number(view, ids) if has_made_uid(one)] if ids.study_uid else []
+        exact = next((entry for entry in (*found, *made) if entry.step.step_id == step_id), None)
+        if exact is None and len(made) == 1 and len(found) == 1 and found == made:
+            return made[0]  # its real Study Instance UID has come, and the step's real id with it
+        return exact
     for kind in ("filler", "placer"):
         number = getattr(ids, kind)
         same = [one for one in found if number and getattr(one.request, f"{kind}_order_number") == number]

@@ -26,6 +26,7 @@ from .order_keys import (
     decode_ids,
     find_entries,
     find_step,
+    has_made_uid,
     identify,
     is_buried,
     name_steps,
@@ -33,7 +34,7 @@ from .order_keys import (
     tombstone,
 )
 from .patients import PATIENT_EVENTS
-from .plan import EntryChange, Lookup, Plan, Source, View, fill, is_of_patient, is_same_patient
+from .plan import EntryChange, Lookup, Plan, Source, View, change_patient, fill, is_of_patient, is_same_patient
 from .rules import NOW, STATION, Reading, Scope, apply_rules, decode_path
 
 __all__ = ["make_plan"]
@@ -273,16 +274,14 @@ class _Orders:
         self.plan.notes.append("the patient's identifier was merged into another one")
         known = [one for one in self.view.of_patient(patient.identifiers[:1]) if one.step.status not in _ENDED]
         survivor = known[0].patient if known else patient
-        first = [one for one in survivor.identifiers if one not in entry.patient.identifiers]
-        identifiers = (*first, *entry.patient.identifiers)
-        return msgspec.structs.replace(entry, patient=msgspec.structs.replace(survivor, identifiers=identifiers))
+        return change_patient(entry, survivor)
 
     def _moved(self, before: Entry, after: Entry, ids: OrderIds) -> Entry:
         """Keep the key, unless the Study Instance UID was made here and the real one has come now."""
         key_before, key = before.key, after.key
         if key == key_before:
             return after
-        made = key_before[0].startswith("2.25.") and ids.study_uid and ids.study_uid != key_before[0]
+        made = ids.study_uid and ids.study_uid != key_before[0] and has_made_uid(before)
         if key[0] != key_before[0] and not made:
             procedure = msgspec.structs.replace(after.procedure, study_instance_uid=key_before[0])
             after = msgspec.structs.replace(after, procedure=procedure)

@@ -251,9 +251,10 @@ def _joined(
 
 
 def change_patient(entry: Entry, patient: Patient) -> Entry:
-    """Give an entry to another patient, who keeps the identifiers of the former one."""
-    identifiers = _joined(patient.identifiers, entry.patient.identifiers)
-    return msgspec.structs.replace(entry, patient=msgspec.structs.replace(patient, identifiers=identifiers))
+    """Give an entry to another patient: it is one person, so identifiers stay, and what is not known of the other."""
+    known = {name: value for name in patient.__struct_fields__ if (value := getattr(patient, name))}
+    known["identifiers"] = _joined(patient.identifiers, entry.patient.identifiers)
+    return msgspec.structs.replace(entry, patient=msgspec.structs.replace(entry.patient, **known))
 
 
 # --- what is kept of it, and what is told -------------------------------------------------------------------------

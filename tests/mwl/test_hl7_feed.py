@@ -266,6 +266,27 @@ def test_arriving_is_for_what_is_scheduled_today(site: Site) -> None:
     assert (site.entry.step.status, site.entry.step.start_date) == ("SCHEDULED", date(2024, 7, 5))
 
 
+def test_a_merge_that_says_little_takes_nothing_away(site: Site) -> None:
+    head = "MSH|^~\\&|ADT|HOSP|||20240706||ADT^A40|{}|P|2.3.1\rPID|||{}^^^HOSP\rMRG|{}^^^HOSP\r"
+    site.take(head.format("m1", "9000", "8000").encode())  # nobody knows either of them
+    site.take(order())
+    site.take(head.format("m2", "9000", "4711").encode())
+    assert site.entry.patient.name == "Muster^Erika"
+    assert [one.value for one in site.entry.patient.identifiers] == ["9000", "4711"]
+    site.take(order(control_id="2", number=2, patient="8000^^^HOSP", name="Eight^Thousand"))
+    assert [entry.patient.name for entry in site.entries] == ["Muster^Erika", "Muster^Erika"]
+
+
+def test_the_real_ids_of_an_order_take_the_place_of_those_made_here(site: Site) -> None:
+    site.take(
+        b"MSH|^~\\&|HIS|HOSP|||20240705||ORM^O01|h|P|2.3\rPID|||4711^^^HOSP||A^B\rORC|NW||F1\r"
+        b"OBR|1||F1|CT||||||||||||||||||||CT\r"
+    )
+    assert site.entry.procedure.study_instance_uid.startswith("2.25.")
+    site.take(order())
+    assert (site.entry.key, site.entry.procedure.procedure_id) == (("1.2.1", "S1"), "RP1")
+
+
 def test_identifiers_of_different_authorities_are_different_patients(site: Site) -> None:
     site.take(order(patient="4711^^^HOSP"))
     site.take(b"MSH|^~\\&|ADT|HOSP|||20240706||ADT^A08|9|P|2.3.1\rPID|||4711^^^CLINIC||Wrong^Person\r")
