@@ -33,6 +33,8 @@ _SINGLE_BYTE: Final = {
     203: "iso8859_15",
 }
 # fmt: on
+# Sets of two bytes, to which only an escape sequence leads, PS3.3 Table C.12-4: alone, they stand for ASCII and it.
+_NEVER_FIRST: Final = frozenset({58, 87, 149, 159})
 _STAND_ALONE: Final = {"ISO_IR 192": "utf_8", "GB18030": "gb18030", "GBK": "gbk"}
 
 # How devices and people write the terms.
@@ -93,6 +95,8 @@ def character_set(value: str) -> CharacterSet:
         return CharacterSet((terms[0] or "ISO_IR 6",), (_SINGLE_BYTE[numbers[0]],))
     if not all(number in EXTENSIONS for number in numbers):
         raise ValueError(f"{value!r} is no Specific Character Set")
+    if numbers[0] in _NEVER_FIRST:
+        numbers.insert(0, 6)
     extended = tuple(f"ISO 2022 IR {number}" for number in numbers)
     return CharacterSet(extended, tuple(EXTENSIONS[number].codec for number in numbers), tuple(numbers))
 

@@ -112,6 +112,15 @@ async def test_auto_answers_in_the_set_of_the_query(serve: Serve, script: Script
     )
 
 
+@pytest.mark.parametrize("term", ["ISO 2022 IR 87", "ISO_IR 87"])
+async def test_a_set_of_two_bytes_that_is_configured_alone_comes_second_in_answers(serve: Serve, term: str) -> None:
+    site = await serve(entry(1, name="Yamada^Tarou=山田^太郎"), character_set=term)
+    answer = await site.find(PatientName="=\x1b$B;3ED\x1b(B*", SpecificCharacterSet=term)
+    answer.one.decode()
+    assert list(answer.one.SpecificCharacterSet) == ["ISO 2022 IR 6", "ISO 2022 IR 87"]
+    assert str(answer.one.PatientName) == "Yamada^Tarou=山田^太郎"
+
+
 async def test_callers_with_different_sets_share_a_worklist(serve: Serve) -> None:
     """One entry in every alphabet; a query in one set finds what is answered in another, marked where it must be."""
     names = [script.name for script in SCRIPTS]
