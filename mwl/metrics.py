@@ -67,6 +67,9 @@ def _metrics(running: Running) -> Iterator[Metric]:
             "mwl_dicom_connections", "Connections that are open, associated or not.", len(server.connections)
         )
         yield _counter("mwl_dicom_operations_total", "C-FIND and C-ECHO requests.", operations(running))
+    if running.hl7 is not None:
+        messages = _by_label(sorted(running.hl7.feed.answered.items()))
+        yield Metric("mwl_hl7_messages_total", "counter", "HL7 messages, by their answer.", messages, ("answer",))
     answers: dict[tuple[str, ...], float] = {
         (method, str(status)): number for (method, status), number in sorted(running.http_answers.items())
     }

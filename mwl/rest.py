@@ -6,7 +6,6 @@ An answer in the 200s to a change means that the change is on disk, and that the
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -52,8 +51,6 @@ _READ_A_TURN: Final = 2
 
 def application(running: Running, listening: Http) -> ASGIApp:
     """Make the application; `listening` is the configuration that its listener was opened with."""
-    answered: Counter[tuple[str, int]] = Counter()
-    running.http_answers = answered
     paths: dict[str, dict[str, Handler]] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _HANDLERS[operation.name]
@@ -66,7 +63,7 @@ def application(running: Running, listening: Http) -> ASGIApp:
     app = Starlette(routes=routes, exception_handlers=answers)
 
     def count(method: str, status: int) -> None:
-        answered[method if method in _METHODS else "other", status] += 1  # or callers could invent labels
+        running.http_answers[method if method in _METHODS else "other", status] += 1  # or callers could invent labels
 
     return guarded(app, lambda: token_in_force(listening, running.config), count)
 

@@ -184,6 +184,20 @@ async def test_metrics_are_what_prometheus_reads(provider: Running, http: httpx.
     assert 'mwl_associations_limit{ae="WORKLIST"} 5' in lines
 
 
+async def test_hl7_messages_are_counted_by_their_answer(tmp_path: Path) -> None:
+    file = tmp_path / "mwl.toml"
+    file.write_text(CONFIGURATION + '[hl7]\nhost = "127.0.0.1"\nport = 0\n')
+    async with running(load(file), file, now=noon) as provider, calling(provider) as http:
+        host, _, port = provider.addresses["hl7"].rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"\x0bMSH|^~\\&|A|B|C|D|20240705||XXX^X99|1|P|2.5\r\x1c\r")
+        assert b"MSA|A" in await reader.readuntil(b"\x1c\r")
+        writer.close()
+        assert re.search(
+            r'^mwl_hl7_messages_total\{answer="A[ER]"\} 1$', (await http.get("/metrics")).text, re.MULTILINE
+        )
+
+
 async def test_answers_are_counted_and_no_caller_can_invent_a_label(
     provider: Running, http: httpx.AsyncClient
 ) -> None:
