@@ -78,6 +78,10 @@ def _port_fault(port: int) -> str | None:
     return None if 0 <= port <= 65535 else f"{port} is no port"
 
 
+def _workers_fault(number: int) -> str | None:
+    return None if number == 1 else "this version serves DICOM in one process, 1 is the only value"
+
+
 def _negative_fault(number: float) -> str | None:
     return None if number >= 0 else "must not be negative"
 
@@ -165,7 +169,7 @@ class Dicom(msgspec.Struct, frozen=True, kw_only=True):
 
     host: ListenHost = "0.0.0.0"
     port: Port = 11112
-    workers: Count = 1
+    workers: Annotated[int, _workers_fault] = 1
     check_hosts: bool = True
     known_hosts: tuple[Host, ...] = ("127.0.0.1", "::1")
     check_calling_ae_titles: bool = False

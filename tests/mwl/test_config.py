@@ -289,3 +289,8 @@ def test_the_connectivity_hub_is_as_its_statement_says() -> None:
     assert config.dicom.implementation_class_uid == "1.2.826.0.1.3680043.2.60.0.1"
     assert config.dicom.implementation_version_name == "Wjdt260_2"
     assert "Allergies" in policy.always_empty
+
+
+def test_more_than_one_worker_is_refused_rather_than_ignored() -> None:
+    with pytest.raises(ConfigError, match=r"dicom\.workers: this version serves DICOM in one process"):
+        from_table({"dicom": {"workers": 4}, "ae": [{"title": "WORKLIST"}]})
