@@ -5,6 +5,7 @@ Code extensions are in `iso2022`; everything else is one of Python's codecs.
 
 from __future__ import annotations
 
+import logging
 import re
 import unicodedata
 from collections.abc import Callable
@@ -24,6 +25,8 @@ __all__ = [
     "is_known_character_set",
     "strip_accents",
 ]
+
+logger = logging.getLogger("mwl")
 
 # Registration number -> codec, PS3.3 Tables C.12-2 to C.12-4.
 # fmt: off
@@ -150,10 +153,21 @@ def encode_text(text: str, target: CharacterSet, *, transliterate: bool = True) 
     try:
         return encode(text)
     except UnicodeEncodeError:
+        _tell(target)
         if not transliterate:
             return b"".join([_encode_or_mark(character, encode) for character in text])
         composed = unicodedata.normalize("NFKC", text)  # half-width Katakana and letters with loose accents
         return encode("".join([_replace(character, encode) for character in composed]))
+
+
+@lru_cache(maxsize=256)
+def _tell(target: CharacterSet) -> None:
+    """Log, once for each set, that it does not do for this worklist."""
+    logger.info(
+        "some text has characters that %s does not have: they are answered in Latin letters or as `?`;"
+        " character_set of [[ae]] or [[remote]] chooses another set",
+        target.value,
+    )
 
 
 def _encode_or_mark(character: str, encode: Callable[[str], bytes]) -> bytes:

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import date
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final
 
@@ -16,6 +18,8 @@ from .attributes import Attribute
 from .item import Entry, PatientIdentifier
 
 __all__ = ["Getter", "age", "getter", "primary_identifier"]
+
+logger = logging.getLogger("mwl")
 
 Getter = Callable[[Any, date], Any]
 """Takes an entry, or what an item of a sequence stands for, and today's date; gives the plain value."""
@@ -39,7 +43,14 @@ def primary_identifier(entry: Entry, issuer: str) -> PatientIdentifier:
         for identifier in identifiers:
             if identifier.issuer == issuer:
                 return identifier
+        _tell(issuer)
     return identifiers[0] if identifiers else _NOBODY
+
+
+@lru_cache(maxsize=256)
+def _tell(issuer: str) -> None:
+    """Log, once for each, that not all patients are known to the primary domain."""
+    logger.info("a patient has no identifier of %s, the primary domain: the first one is answered", issuer)
 
 
 def age(birth_date: date | None, today: date) -> str:

@@ -48,10 +48,16 @@ async def test_R_056_the_primary_domain_is_configured_for_a_worklist_or_a_caller
         assert (match.PatientID, match.IssuerOfPatientID) == expected
 
 
-async def test_R_056_a_patient_unknown_to_the_primary_domain_has_the_first_identifier(serve: Serve) -> None:
-    site = await serve(entry(1, identifiers=MANY), primary_patient_id_issuer="NOWHERE")
-    match = (await site.find(**ID_KEYS)).one
+async def test_R_056_a_patient_unknown_to_the_primary_domain_has_the_first_identifier_and_the_log_says_so_once(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="mwl")
+    site = await serve(entry(1, identifiers=MANY), entry(2), primary_patient_id_issuer="NOWHERE")
+    match, _ = (await site.find(**ID_KEYS)).matches
     assert (match.PatientID, match.IssuerOfPatientID) == ("1001", "CITY")
+    told = [record.getMessage() for record in caplog.records if "NOWHERE" in record.getMessage()]
+    assert len(told) == 1
+    assert "1001" not in told[0]
 
 
 async def test_R_057_all_other_identifiers_are_told_twice(serve: Serve) -> None:

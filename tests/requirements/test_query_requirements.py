@@ -290,6 +290,15 @@ async def test_R_050_what_latin_1_does_not_have_is_transliterated_or_marked(serv
     assert answer.one.RequestedProcedureDescription == "Zak ?"
 
 
+async def test_R_050_the_log_says_once_that_a_set_does_not_do(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="mwl")
+    site = await serve(entry(1, name="Łukasz^山"), entry(2, name="山"), character_set="ISO_IR 166")
+    await site.find(PatientName="")
+    told = [record.getMessage() for record in caplog.records if "ISO_IR 166" in record.getMessage()]
+    assert len(told) == 1
+    assert "山" not in told[0]
+
+
 async def test_R_050_a_remote_may_have_another_set(serve: Serve) -> None:
     remote = [{"title": "CT7", "character_set": "ISO_IR 192"}]
     site = await serve(entry(1, name="Łukasz^山"), tables={"remote": remote})
