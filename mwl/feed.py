@@ -52,6 +52,10 @@ class NothingKnown:
         """Tell whether an order was cancelled before it came."""
         return False
 
+    def last_message_time(self, key: tuple[str, str]) -> str:
+        """Give MSH-7 of the message that an entry is from."""
+        return ""
+
 
 class Memory:
     """What the store knows, read through a connection, and what the feed keeps there besides entries."""
@@ -88,6 +92,12 @@ class Memory:
         query = "SELECT 1 FROM hl7_tombstone WHERE kind = ? AND value = ? AND at >= ?"
         return execute(query, (kind, value, since)).get is not None
 
+    def last_message_time(self, key: tuple[str, str]) -> str:
+        """Give MSH-7 of the message that an entry is from, as far as it is from one."""
+        query = "SELECT lineage FROM entry JOIN log USING (revision) WHERE entry.study_uid = ? AND entry.step_id = ?"
+        found = self._connection.execute(query, key).get
+        return str(msgspec.json.decode(found)["message"]["time"]) if found else ""
+
     def former_answer(self, header: Header, digest: bytes) -> bytes | None:
         """Give what was answered when the same message came before."""
         since = self._now - self._rules.duplicate_hours * 3600
@@ -117,7 +127,7 @@ class Memory:
             execute("REPLACE INTO hl7_tombstone VALUES (?, ?, ?)", (stone.kind, stone.value, self._now))
 
     def keep_failure(self, header: Header, reason: str, raw: bytes) -> None:
-        """Keep a message that was refused, once, however often it comes; not a huge one, which the sender still has."""
+        """Keep a message that was refused, once, however often it comes; not a huge one."""
         if len(raw) > _LONGEST_FAILED:
             logger.warning("%s from %s is not kept: it has %d bytes", header.control_id, header.sender, len(raw))
             return

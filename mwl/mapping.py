@@ -102,6 +102,7 @@ class MappingRules(msgspec.Struct, frozen=True, kw_only=True):
     unknown_cancel: Literal["refuse", "accept"] = "refuse"
     missing_study_uid: Literal["derive", "refuse"] = "derive"
     new_order_reopens: bool = False
+    discard_older: bool = False
     duplicate_hours: Hours = 24.0
     tombstone_hours: Hours = 24.0
 

@@ -236,12 +236,19 @@ class _Orders:
             self._keep("status", entry, _with_status(entry, action.status), [source])
 
     def _keep(self, what: str, before: Entry | None, after: Entry, sources: list[Source]) -> None:
+        if before is not None and self._is_older(before):
+            self.plan.notes.append("the message is older than the last one of its entry, and does nothing")
+            return
         if before is not None and before.key != after.key:
             self.plan.changes.append(EntryChange("removed", before, None))
             self.view.changed[before.key] = None
         self.view.changed[after.key] = after
         what = "unchanged" if before == after else what
         self.plan.changes.append(EntryChange(what, before, after, tuple(sources)))
+
+    def _is_older(self, entry: Entry) -> bool:
+        sent = self.message.header.time[:14]
+        return self.mapping.rules.discard_older and sent < self.view.lookup.last_message_time(entry.key)[: len(sent)]
 
     # --- the parts of a new state
 

@@ -43,6 +43,9 @@ class Lookup(Protocol):
     def has_tombstone(self, kind: str, value: str) -> bool:
         """Tell whether an order was cancelled before it came, Q-88."""
 
+    def last_message_time(self, key: tuple[str, str]) -> str:
+        """Give MSH-7 of the message that an entry is from, as far as it is from one."""
+
 
 class Source(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where an attribute got its value from: the rule, the field and the text in it, and what it was before.
@@ -143,9 +146,11 @@ class Rehearsal(View):
         super().__init__(lookup)
         self._links: list[Link] = []
         self._tombstones: set[tuple[str, str]] = set()
+        self._times: dict[tuple[str, str], str] = {}
 
-    def take(self, plan: Plan) -> None:
+    def take(self, plan: Plan, message_time: str = "") -> None:
         """Pretend that a plan was carried out."""
+        self._times |= {change.after.key: message_time for change in plan.changes if change.after}
         for change in plan.changes:
             if change.before:
                 self.changed[change.before.key] = None
@@ -162,6 +167,10 @@ class Rehearsal(View):
     def has_tombstone(self, kind: str, value: str) -> bool:
         """Tell whether an order was cancelled before it came."""
         return (kind, value) in self._tombstones or self.lookup.has_tombstone(kind, value)
+
+    def last_message_time(self, key: tuple[str, str]) -> str:
+        """Give MSH-7 of the message that an entry is from."""
+        return self._times.get(key) or self.lookup.last_message_time(key)
 
 
 def _has(entry: Entry, kind: str, value: str) -> bool:

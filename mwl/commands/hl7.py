@@ -112,7 +112,7 @@ def _rehearse(raw: bytes, mapping: Mapping, rehearsal: Rehearsal) -> Outcome:
         return None, Plan(answer), ack
     plan = make_plan(message, mapping, rehearsal, now)
     if plan.answer.code == "AA":
-        rehearsal.take(plan)
+        rehearsal.take(plan, message.header.time)
     return message, plan, encode_ack(message.header, plan.answer, now, "DRY-RUN", message.delimiters)
 
 

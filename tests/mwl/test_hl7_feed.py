@@ -220,6 +220,19 @@ def test_an_order_without_a_study_instance_uid_may_be_refused(site: Site) -> Non
     assert site.take(order()) == ("AA", [])
 
 
+def test_older_messages_may_be_left_out(site: Site) -> None:
+    site.take(order().replace(b"|20240705|", b"|20240705120000|"))
+    older = order("XO", control_id="2", reason="old").replace(b"|20240705|", b"|20240705110000|")
+    site.use("[rules]\ndiscard_older = true\n")
+    assert site.take(older) == ("AA", [])
+    assert site.entry.procedure.reason == ""
+    site.take(order("XO", control_id="3", reason="new").replace(b"|20240705|", b"|20240705120001|"))
+    assert site.entry.procedure.reason == "new"
+    site.use("")
+    site.take(older.replace(b"|2|P", b"|4|P"))
+    assert site.entry.procedure.reason == "old"
+
+
 def test_messages_for_somebody_else_may_be_refused(site: Site) -> None:
     site.use('[rules]\nreceivers = ["MWL|RAD"]\n')
     assert site.take(order()) == ("AA", [])
