@@ -20,6 +20,7 @@ MEASUREMENTS = {
     "scale": "growth with entries, with matches of a query, with associations that are open",
     "micro": "decode, negotiate, compile, match, encode: nanoseconds each",
     "suite": "a selection of these, five minutes; writes figures and plots",
+    "fairness": "what small queries take while others ask for very much, or misbehave",
     "associations": "memory of an open association, and a query on each of many",
     "worklist": "a whole provider with many entries: start, memory of an entry, growth of a match",
     "matching": "the worklist in memory: its size, and how long a match takes, by the number of entries",

@@ -100,12 +100,17 @@ def find_plan(queries: Sequence[Query], callers: int) -> bytes:
     requests = []
     for number, query in enumerate(queries):
         requests.append(_request(lambda id, q=query: find_rq(id, q.identifier), len(query.matches), number))  # type: ignore[misc]
-    return _plan(requests, callers)
+    return _plan(requests, _callers(callers))
 
 
 def echo_plan(callers: int) -> bytes:
     """Write down a C-ECHO of so many modalities."""
-    return _plan([_request(echo_rq, 0, 0)], callers)
+    return _plan([_request(echo_rq, 0, 0)], _callers(callers))
+
+
+def associate_plan(associate: bytes) -> bytes:
+    """Write down an association request, or any bytes in its place, that will not be accepted."""
+    return _plan([_request(echo_rq, 0, 0)], [associate])
 
 
 def _request(encode: Callable[[int], bytes], hits: int, caller: int) -> bytes:
@@ -114,11 +119,14 @@ def _request(encode: Callable[[int], bytes], hits: int, caller: int) -> bytes:
     return b"".join(map(_U32.pack, (place, hits, caller, len(pdus)))) + pdus
 
 
-def _plan(requests: list[bytes], callers: int) -> bytes:
-    associates = [associate_rq(f"MODALITY{number}") for number in range(callers)]
+def _callers(count: int) -> list[bytes]:
+    return [associate_rq(f"MODALITY{number}") for number in range(count)]
+
+
+def _plan(requests: list[bytes], associates: list[bytes]) -> bytes:
     return b"".join(
         [
-            _U32.pack(callers),
+            _U32.pack(len(associates)),
             *[_U32.pack(len(rq)) + rq for rq in associates],
             _U32.pack(len(requests)),
             *requests,
@@ -175,7 +183,7 @@ def generator(port: int, plan: bytes, load: Load, cores: set[int]) -> Iterator[G
     if max(load.slots, load.modalities, load.rate) > LIMIT * load.processes or load.processes > 8:
         raise GeneratorError(f"at most {LIMIT:,} associations, modalities or queries a second to a process, and 8")
     first_port = random.randrange(50_000)  # so that two runs do not meet each other's closed connections
-    path = Path(_folder().name) / "plan"
+    path = Path(_folder().name) / f"plan{first_port}-{port}"
     path.write_bytes(plan)
     share = msgspec.structs.asdict(load)
     for name in ("slots", "rate", "modalities"):

@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         figures = _serve(count)
         shown |= {
             f"seconds_to_start_with_{count}": figures["seconds_to_start"],
+            f"of_them_seconds_of_cpu_{count}": figures["cpu_seconds_to_start"],
             f"bytes_per_entry_loaded_{count}": (figures["resident_bytes_loaded"] - alone) // count,
             f"bytes_per_entry_in_two_syntaxes_{count}": (figures["resident_bytes_used"] - alone) // count,
             f"seconds_to_answer_all_{count}": figures["seconds_to_answer_all"],
@@ -55,10 +56,11 @@ def _serve(count: int) -> dict[str, Any]:
         begin = time.perf_counter()
         with serving(folder, cores) as server:
             started = time.perf_counter() - begin
-            loaded = server.resident_bytes()
+            loaded, cpu = server.resident_bytes(), machine.cpu_seconds(server.pid)
             seconds, one = asyncio.run(_answer(server.port, count))
             return {
                 "seconds_to_start": started,
+                "cpu_seconds_to_start": cpu,
                 "resident_bytes_loaded": loaded,
                 "resident_bytes_used": server.resident_bytes(),
                 "seconds_to_answer_all": seconds,
