@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import NOW, compiled, data_set, element, entry, found, worklist
 
+from mwl.index import TextIndex
 from mwl.item import STATUSES, Code, Entry, PatientIdentifier
 from mwl.query import Query, QueryPolicy
 from mwl.view import ListFilter, View, compile_view
@@ -310,6 +311,16 @@ def test_many_names_are_found_as_a_scan_finds_them(key: str) -> None:
     entries = [entry(number, name=f"Family{number % 97}^Given{number}") for number in range(1500)]
     query, view = compiled(None, PatientName=key), compile_view()
     assert found(entries, query) == [one[1] for one in scan(entries, query, view, NOW.date())]
+
+
+def test_a_value_is_found_by_its_beginning_however_many_others_came_and_went() -> None:
+    index = TextIndex()
+    index.add("A1", 1)
+    for number in range(500):
+        index.add(f"B{number}", 2)
+        index.discard(f"B{number}", 2)
+    (condition,) = compiled(None, AccessionNumber="A*").conditions
+    assert list(index.find(condition, NOW.date(), None)) == [1]
 
 
 def test_entries_share_what_they_have_in_common() -> None:
