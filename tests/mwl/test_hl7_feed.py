@@ -308,6 +308,72 @@ def test_identifiers_of_different_authorities_are_different_patients(site: Site)
     assert site.entry.patient.name == "Right^Person"
 
 
+def test_a_change_of_a_whole_study_moves_every_step_and_each_keeps_its_id(site: Site) -> None:
+    two = order() + order(number=2).partition(b"\rORC")[2].partition(b"ZDS")[0].join([b"ORC", b"ZDS|1.2.1\r"])
+    assert site.take(two) == ("AA", [])
+    change = b"\r".join(
+        [
+            b"MSH|^~\\&|RIS|HOSP|||20240705||ORM^O01|c|P|2.3.1",
+            b"PID|||4711^^^HOSP",
+            b"ORC|XO||||||^^^20240709080000",
+            b"ZDS|1.2.1",
+            b"",
+        ]
+    )
+    assert site.take(change) == ("AA", [])
+    assert [(entry.key, str(entry.step.start_date)) for entry in site.entries] == [
+        (("1.2.1", "S1"), "2024-07-09"),
+        (("1.2.1", "S2"), "2024-07-09"),
+    ]
+
+
+def test_of_several_zds_the_next_one_behind_an_order_is_its_own(site: Site) -> None:
+    def group(number: int, study: str) -> bytes:
+        return order(number=number, study=False).partition(b"\rORC")[2].join([b"ORC", study.encode()])
+
+    head = order().partition(b"ORC")[0]
+    site.take(head + group(1, "") + group(2, "ZDS|1.2.8\r") + group(3, "ZDS|1.2.9\r"))
+    assert [(entry.request.accession_number, entry.key[0]) for entry in site.entries] == [
+        ("A1", "1.2.8"),
+        ("A2", "1.2.8"),
+        ("A3", "1.2.9"),
+    ]
+
+
+@pytest.mark.parametrize(("kind", "segment"), [("ORM^O01", "ORC"), ("SIU^S13", "SCH")])
+def test_a_message_without_its_main_segment_is_refused(site: Site, kind: str, segment: str) -> None:
+    message = f"MSH|^~\\&|RIS|HOSP|||20240705||{kind}|1|P|2.3.1\rPID|||4711\r".encode()
+    code, (fault,) = site.take(message)
+    assert code == "AE"
+    assert fault.startswith(f"100 {segment}")
+
+
+def test_an_update_for_an_identifier_that_was_merged_away_reaches_the_survivor(site: Site) -> None:
+    site.take(order())
+    head = b"MSH|^~\\&|ADT|HOSP|||20240706||ADT^%b|%b|P|2.3.1\r"
+    site.take(head % (b"A40", b"m") + b"PID|||5000^^^HOSP||Meister^Erika\rMRG|4711^^^HOSP\r")
+    site.take(head % (b"A08", b"u") + b"PID|||4711^^^HOSP||Meister^Erika^Neu\r")
+    assert site.entry.patient.name == "Meister^Erika^Neu"
+    assert [one.value for one in site.entry.patient.identifiers] == ["5000", "4711"]
+
+
+@pytest.mark.parametrize(("prior", "fault"), [('""', "101 MRG-1"), ("x" * 65, "102 MRG-1"), ("", "101 MRG-1")])
+def test_a_merge_needs_the_prior_identifier(site: Site, prior: str, fault: str) -> None:
+    head = "MSH|^~\\&|ADT|HOSP|||20240706||ADT^A47|9|P|2.3.1\rPID|||5000^^^HOSP||Meister^Erika\r"
+    assert site.take(f"{head}MRG|{prior}\r".encode()) == ("AE", [fault])
+    assert site.take(head.encode()) == ("AE", ["101 MRG-1"])
+
+
+def test_an_update_without_an_identifier_is_refused(site: Site) -> None:
+    for pid, fault in (
+        ("PID|||||A^B", "101 PID-3"),
+        (f"PID|||{'x' * 65}||A^B", "102 PID-3"),
+        ("EVN|A08", "101 PID-3"),
+    ):
+        message = f"MSH|^~\\&|ADT|HOSP|||20240706||ADT^A08|9|P|2.3.1\r{pid}\r"
+        assert site.take(message.encode()) == ("AE", [fault])
+
+
 # --- what others do with the store --------------------------------------------------------------------------------
 
 

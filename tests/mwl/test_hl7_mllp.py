@@ -278,6 +278,32 @@ async def test_draining_answers_what_was_taken(store: Store) -> None:
     assert store.count() == 1 + rest
 
 
+async def test_a_connection_that_does_not_end_in_time_is_cut(store: Store) -> None:
+    server = await serve_hl7(LOOPBACK, store, MAPPING)
+    async with connected(server) as (reader, writer):
+        writer.write(frame(ONE))
+        await answers(reader, 1)
+        await server.close(drain_seconds=0)
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+
+
+async def test_a_fault_in_this_program_ends_no_connection(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = asyncio.Event()
+
+    async def fail(raw: bytes) -> bytes:
+        failed.set()
+        raise ZeroDivisionError
+
+    async with serving(store) as server, connected(server) as (reader, writer):
+        with monkeypatch.context() as patch:
+            patch.setattr(server.feed, "receive", fail)
+            writer.write(frame(ONE))
+            await asyncio.wait_for(failed.wait(), 10)
+        writer.write(frame(TWO))
+        assert await answers(reader, 1) == [("AA", "M2")]
+
+
 async def test_a_message_is_read_with_the_mapping_of_its_time(store: Store, tmp_path: Path) -> None:
     (tmp_path / "site.toml").write_text('[attributes]\nModality = { value = "MR", when = { "MSH-3" = "RIS" } }\n')
     async with serving(store) as server:
