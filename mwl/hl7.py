@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from .hl7_charset import decode_bytes
+from .hl7_charset import codec_of, decode_bytes
 
 __all__ = [
     "ERROR_TEXTS",
@@ -338,9 +338,12 @@ def encode_ack(
         lines += [field.join(_err(fault, delimiters)).rstrip(field) for fault in answer.faults]
     elif answer.faults:
         lines.append(f"ERR{field}" + delimiters.repetition.join(_eld(fault, delimiters) for fault in answer.faults))
-    return "".join(f"{line}\r" for line in lines).encode(
-        "utf_8" if not header.character_sets else "latin_1", "replace"
-    )
+    ack = "".join(f"{line}\r" for line in lines)
+    if ack.isascii():
+        return ack.encode("ascii")
+    codec = codec_of(header.character_sets.split(delimiters.repetition)[0])
+    declared = field * 6 + header.character_sets if codec else ""  # MSH-18
+    return ack.replace("\r", f"{declared}\r", 1).encode(codec or "utf_8", "replace")
 
 
 def _version(text: str) -> tuple[int, ...]:

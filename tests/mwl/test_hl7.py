@@ -245,6 +245,16 @@ def test_a_new_sender_gets_an_err_segment_for_each_fault() -> None:
     ]
 
 
+@pytest.mark.parametrize(("declared", "codec"), [("8859/5", "iso8859_5"), ("UNICODE UTF-8", "utf_8"), ("", "utf_8")])
+def test_an_answer_is_in_the_character_set_of_the_message(declared: str, codec: str) -> None:
+    raw = message("PID|1", character_set=declared, codec=codec).replace(b"|RIS|", "|РИС|".encode(codec))
+    read = decode_message(raw)
+    again = decode_message(encode_ack(read.header, Answer("AA"), NOW, "A1", read.delimiters))
+    assert again.segments[0].field(5) == "РИС"
+    assert again.header.character_sets == declared
+    assert again.notes == []
+
+
 def test_an_answer_has_the_separators_of_the_message() -> None:
     _, header, delimiters = decode_header(b"MSH#*+!$#RIS#HOSP#MWL#RAD###ORM*O01#M1#P#2.5\r")
     ack = encode_ack(header, Answer("AA", text="a#b"), NOW, "A1", delimiters)
