@@ -56,7 +56,8 @@ class Provider:
 @contextmanager
 def provider(entries: int) -> Iterator[Provider]:
     """Run `mwl demo` with so many entries on a free port."""
-    with started([sys.executable, "-m", "mwl", "demo", "--entries", str(entries), "--port", "0"]) as server:
+    ports = ("--port", "0", "--http-port", "0")
+    with started([sys.executable, "-m", "mwl", "demo", "--entries", str(entries), *ports]) as server:
         yield server
 
 

@@ -63,7 +63,7 @@ async def output(*command: str) -> tuple[int, str]:
 
 @pytest.fixture
 async def demo() -> AsyncIterator[Program]:
-    async with program("demo", "--entries", str(ENTRIES), "--port", "0") as running:
+    async with program("demo", "--entries", str(ENTRIES), "--port", "0", "--http-port", "0") as running:
         yield running
 
 
