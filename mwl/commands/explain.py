@@ -56,7 +56,7 @@ def explain_stored(reader: StoreReader, config: Config, called: str, calling: st
     worklist = Worklist()
     for entry in reader.load()[1]:
         worklist.put(entry)
-    rules = Rules.of(config, called, calling)
+    rules = Rules.of(config.policy(called, calling), calling)
     identifier = dulproto.encode_data_set(query_keys(keys), dulproto.EXPLICIT_LE)
     try:
         return explain(identifier, dulproto.EXPLICIT_LE, rules.query, rules.view, worklist, datetime.now())
