@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import statistics
 import subprocess
 import sys
@@ -71,11 +72,20 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         figures[f"read_{name}_us"] = _microseconds(partial(decode_message, raw))
         figures[f"read_all_fields_of_{name}_us"] = _microseconds(partial(_all_fields, raw))
         figures[f"decide_on_{name}_us"] = _microseconds(_decider(raw))
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder, _provider(Path(folder)) as (hl7, dicom):
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder, _provider(Path(folder)) as (hl7, dicom, pid):
         for connections in (1, 16):
+            before = _cpu_seconds(pid)
             figures[f"acknowledged_per_second_by_{connections}"] = asyncio.run(_rate(hl7, messages, connections))
+            used = (_cpu_seconds(pid) - before) / messages
+            figures[f"processor_us_per_message_by_{connections}"] = used * 1_000_000
         figures |= asyncio.run(_visibility(hl7, dicom, visible))
     return figures
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Tell how much processor time a process took so far: other programs on the machine do not change that."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _microseconds(function: Callable[[], Any]) -> float:
@@ -102,14 +112,14 @@ def _decider(raw: bytes) -> Callable[[], Any]:
 
 
 @contextmanager
-def _provider(folder: Path) -> Iterator[tuple[int, int]]:
+def _provider(folder: Path) -> Iterator[tuple[int, int, int]]:
     with subprocess.Popen(
         [sys.executable, "-m", "bench.hl7", str(folder)], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         try:
             hl7, dicom = map(int, process.stdout.readline().split())
-            yield hl7, dicom
+            yield hl7, dicom, process.pid
         finally:
             process.terminate()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import sys
 from collections import Counter
@@ -31,6 +32,7 @@ MODES = {
     "storm": "many modalities, each polling once in a while",
 }
 _COLUMNS = "server", "a second", "ratio", "CPU us", "ratio", "p50 ms", "p99 ms", "busy", "load", "others", "failed"
+_DISTURBED, _GENERATOR_IS_LIMIT = 0.05, 0.9
 console = Console(stderr=True, width=None if sys.stderr.isatty() else 118)
 
 
@@ -157,12 +159,16 @@ def percentiles(histogram: Counter[int]) -> dict[str, float]:
 
 def ratio(of: Sequence[Round], to: Sequence[Round]) -> float:
     """Compare rounds that were run in turns, pair by pair."""
-    return statistics.median([a.result.rate / b.result.rate for a, b in zip(of, to, strict=True) if b.result.done])
+    return statistics.median(
+        [a.result.rate / b.result.rate for a, b in zip(of, to, strict=True) if b.result.done] or [math.nan]
+    )
 
 
 def cpu_ratio(of: Sequence[Round], to: Sequence[Round]) -> float:
     """Compare by the processor time that each takes, which others on the machine disturb less than they do rates."""
-    return statistics.median([b.cpu_each / a.cpu_each for a, b in zip(of, to, strict=True) if a.cpu_each])
+    return statistics.median(
+        [b.cpu_each / a.cpu_each for a, b in zip(of, to, strict=True) if a.cpu_each] or [math.nan]
+    )
 
 
 def table(title: str, found: Mapping[str, list[Round]], yardstick: str = "canned") -> Table:
@@ -187,6 +193,21 @@ def table(title: str, found: Mapping[str, list[Round]], yardstick: str = "canned
             f"{sum(of['failures'].values()):,}" if of["failures"] else "0",
         )
     return shown
+
+
+def show(title: str, found: Mapping[str, list[Round]]) -> None:
+    """Print the table, and what is to be said against it."""
+    console.print(table(title, found))
+    rounds = [each for of in found.values() for each in of]
+    disturbance = max(each.disturbance for each in rounds)
+    if disturbance > _DISTURBED:
+        console.print(
+            f"[yellow]Others took up to {disturbance:.0%} of the cores: take the ratio of CPU, not that of rates.[/]"
+        )
+    if max(each.result.generator_cpu for each in rounds) > _GENERATOR_IS_LIMIT:
+        console.print(
+            "[yellow]The load generator was the limit: more --processes, on more cores, would show more.[/]"
+        )
 
 
 # --- the command --------------------------------------------------------------------------------------------------
@@ -284,7 +305,7 @@ def _run_mode(
     callers = max(40, load.modalities)
     plan = echo_plan(callers) if mode == "echo" else find_plan(asked, callers)
     rounds = measure_in_turns(servers, plan, load, 1 if mode == "hold" else arguments.rounds, mode)
-    console.print(table(MODES[mode], rounds))
+    show(MODES[mode], rounds)
     out: dict[str, Any] = {
         "load": msgspec.structs.asdict(load),
         "servers": {name: figures(each) for name, each in rounds.items()},

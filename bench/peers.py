@@ -25,7 +25,7 @@ from mwl.files import write_wl_file
 
 from . import machine, plot
 from .generator import Load, find_plan
-from .load import Round, check, console, figures, measure, own_servers, table
+from .load import MODES, Round, check, console, cpu_ratio, figures, measure, own_servers, ratio, show
 from .probe import Probe, WrongAnswer
 from .sample import Query, entries
 from .server import Provider, started
@@ -180,15 +180,17 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         modes = ("associate",) if arguments.smoke else ("associate", "open")
         for mode in modes:
             rounds = _in_turns(own, there, folder, asked, mode, arguments)
-            console.print(table(mode, rounds))
+            show(MODES[mode], rounds)
             found[mode] = {
                 "servers": {name: figures(each) for name, each in rounds.items()},
-                "times_ours": _times(rounds),
+                "times_by_rate": _times(rounds, ratio),
+                "times_by_server_cpu": _times(rounds, cpu_ratio),
             }
     out: dict[str, Any] = {"entries": arguments.entries, "matches": arguments.matches, "versions": versions, **found}
     for mode in modes:
-        for name, times in found[mode]["times_ours"].items():
-            out[f"{mode}:_mwl_to_{name}"] = times
+        for name, times in found[mode]["times_by_rate"].items():
+            out[f"{mode}:_times_{name}_by_rate"] = times
+            out[f"{mode}:_times_{name}_by_server_cpu"] = found[mode]["times_by_server_cpu"][name]
     if arguments.plot:
         plot.peers(out, Path(arguments.plot))
     return out
@@ -235,8 +237,9 @@ def _in_turns(
     return rounds
 
 
-def _times(rounds: Mapping[str, list[Round]]) -> dict[str, float]:
-    """Say how many times the rate of each server ours is; nothing for one that answered nothing."""
-    ours = figures(rounds["mwl"])["per_second"]
-    rates = {name: figures(each)["per_second"] for name, each in rounds.items() if name != "mwl"}
-    return {name: ours / rate for name, rate in rates.items() if rate}
+def _times(
+    rounds: Mapping[str, list[Round]], compare: Callable[[list[Round], list[Round]], float]
+) -> dict[str, float]:
+    """Say how many times each server ours is; nothing for one that answered nothing."""
+    answering = [name for name, each in rounds.items() if name != "mwl" and any(one.result.done for one in each)]
+    return {name: compare(rounds["mwl"], rounds[name]) for name in answering}

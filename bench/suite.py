@@ -50,7 +50,7 @@ def _ours(name: str, mode: str) -> Callable[[dict[str, Any]], Any]:
 
 
 def _times(peer: str) -> Callable[[dict[str, Any]], float]:
-    return lambda results: float(results["peers"]["associate"]["times_ours"][peer])
+    return lambda results: float(results["peers"]["associate"]["times_by_rate"][peer])
 
 
 def _idle_kib(results: dict[str, Any]) -> float:
