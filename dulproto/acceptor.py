@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from .acse import Requestor, negotiate
+from .acse import CONGESTION, Requestor, negotiate
 from .assembler import Message
 from .association import Association
 from .dimse import REQUIRED_FIELDS, CommandField, ResponseTemplate
@@ -154,7 +154,12 @@ class Acceptor(Connection):
         server, now = self.server, self.loop.time()
         called, calling = event.rq.called_ae_title, event.rq.calling_ae_title
         self.requestor = Requestor(self.peer, server.associations, server.refuses_for_now)
-        decision = negotiate(event.rq, server.policies, self.requestor)
+        try:
+            decision = negotiate(event.rq, server.policies, self.requestor)
+        except Exception as error:  # of a check that a policy carries
+            self._log_failure(error)
+            self.association.reject(AssociateRj(*CONGESTION), now)
+            return
         if isinstance(decision.pdu, AssociateAc):
             self.association.accept(decision.pdu, now)
             encoded, contexts = encode_associate_ac(decision.pdu), self.association.contexts

@@ -33,7 +33,7 @@ DEFAULT_MAXIMUM_LENGTH: Final = 16384
 DEFAULT_TRANSFER_SYNTAXES: Final = (IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE)
 
 _LOCAL_LIMIT: Final = (RejectResult.TRANSIENT, RejectSource.SERVICE_PROVIDER_PRESENTATION, 2)
-_CONGESTION: Final = (RejectResult.TRANSIENT, RejectSource.SERVICE_PROVIDER_PRESENTATION, 1)
+CONGESTION: Final = (RejectResult.TRANSIENT, RejectSource.SERVICE_PROVIDER_PRESENTATION, 1)
 _APPLICATION_CONTEXT: Final = (RejectResult.PERMANENT, RejectSource.SERVICE_USER, 2)
 _CALLING_AE_TITLE: Final = (RejectResult.PERMANENT, RejectSource.SERVICE_USER, 3)
 _CALLED_AE_TITLE: Final = (RejectResult.PERMANENT, RejectSource.SERVICE_USER, 7)
@@ -199,7 +199,7 @@ def _check_all(
         check("user identity", response is not None, named, _USER_IDENTITY)
         if identity is None or not identity.positive_response_requested:
             response = None
-    check("congestion", not requestor.congested, "refusing" if requestor.congested else "none", _CONGESTION)
+    check("congestion", not requestor.congested, "refusing" if requestor.congested else "none", CONGESTION)
     limit = policy.max_associations
     detail = f"{associations} of {limit or 'any number of'} associations open"
     check("associations", not limit or associations < limit, detail, _LOCAL_LIMIT)

@@ -994,3 +994,18 @@ async def test_an_association_leaves_one_line_with_peer_titles_outcome_and_opera
             await peer.closed()
             await settle()
     assert messages(caplog) == ["10.0.0.1 CT1 -> WORKLIST ended: released, 2 operations"]
+
+
+async def test_a_check_of_a_policy_that_raises_refuses_for_now_and_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def check(host: str, calling: str) -> str | None:
+        raise ValueError("secret")
+
+    syntaxes = {dulproto.VERIFICATION: (dulproto.IMPLICIT_LE,)}
+    policies = {"*": dulproto.Policy(abstract_syntaxes=syntaxes, check_requestor=check)}
+    async with await dulproto.serve({}, port=PORT, policies=policies):
+        with pytest.raises(dulproto.AssociationRejected, match="2/3/1"):
+            await dulproto.connect("worklist", PORT)
+    assert "ValueError in " in caplog.text
+    assert "secret" not in caplog.text
