@@ -305,7 +305,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return next((remote for remote in self.remote if self._fold(remote.title) == self._fold(calling)), None)
 
     def policy(self, called: str, calling: str) -> Policy:
-        """Look up the rules between one of our AE titles and any caller; one that is unknown gets the AE's own."""
+        """Look up the rules between one of our AE titles and any caller; one that is unknown gets the AE's own.
+
+        Raises:
+            KeyError: there is no worklist of this title.
+        """
         called, calling = self._fold(called), self._fold(calling)
         return self._policies.get((called, calling)) or self._policies[called, ""]
 

@@ -103,7 +103,10 @@ class Provider:
             return [
                 operation.final(Status.SOURCE_UNAVAILABLE, error_comment="the store of the worklist is not readable")
             ]
-        rules = self.rules(operation.called_ae_title, operation.calling_ae_title)
+        try:
+            rules = self.rules(operation.called_ae_title, operation.calling_ae_title)
+        except KeyError:  # the configuration has lost this worklist while the association was open
+            return [operation.final(Status.NOT_AUTHORIZED, error_comment="this worklist is no longer offered")]
         identifier, transfer_syntax = operation.message.data, operation.context.transfer_syntax
         template = operation.template
         now, version = self.now(), self.worklist.version

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from struct import pack
 from typing import Any
 
@@ -37,6 +38,7 @@ from samples import entry
 
 import dulproto
 from dulproto import MODALITY_WORKLIST_FIND, VERIFICATION
+from mwl.config import from_table
 
 PATIENT_NAME = element(0x00100010, b"")
 CALLED_AE_TITLE, CALLING_AE_TITLE = Rejected((1, 1, 7)), Rejected((1, 1, 3))
@@ -73,6 +75,20 @@ async def test_R_002_two_worklists_share_a_port_and_have_lists_of_their_own(serv
         assert (await ask(ct, identifier({}))).steps == ["SPS1"]
         assert (await ask(mr, identifier({}))).steps == ["SPS2"]
         assert await refusal(site.port, associate_rq("CT_LIST")) == LOCAL_LIMIT
+
+
+async def test_R_002_a_worklist_that_is_taken_away_refuses_queries_and_the_association_lives_on(
+    serve: Serve, tmp_path: Path
+) -> None:
+    site = await serve(entry(1), entry(2, modality="MR"), tables={"ae": [{"title": "OLD"}, {"title": "NEW"}]})
+    async with site.connect("OLD") as association, site.connect("NEW") as other:
+        filtered = {"title": "NEW", "filter": {"modality": ["MR"]}}
+        await site.running.use(from_table({"ae": [filtered]}, base=tmp_path))
+        refused = await ask(association, identifier({}))
+        assert (refused.statuses, refused.comment) == ([0x0124], "this worklist is no longer offered")
+        assert await association.c_echo() == 0
+        assert (await ask(other, identifier({"ScheduledProcedureStepID": ""}))).steps == ["SPS2"]
+    assert await refusal(site.port, associate_rq("OLD")) == CALLED_AE_TITLE
 
 
 @pytest.mark.parametrize("syntax", ALL_SYNTAXES)
