@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import traceback
 from collections import OrderedDict
 from collections.abc import AsyncIterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +17,7 @@ from .events import Aborted, Associate, AssociationEvent, Release
 from .fsm import State
 from .pdu import PDU_HEADER, AssociateAc, AssociateRj, encode_associate_ac
 from .repeat import SHORTEST, Answer, Negotiated, learn_at, message_id_at
-from .service import Operation, handler_for, is_request
+from .service import Operation, handler_for, is_request, place_of, printable
 from .status import Status
 from .transport import Connection
 
@@ -166,8 +164,8 @@ class Acceptor(Connection):
             self._begin(Negotiated(event.rq, decision, encoded, contexts, called, calling))
             return
         server.refused[decision.checks[-1].name] += 1
-        titles = f"{_printable(calling)} -> {_printable(called)}"
-        logger.warning("%s %s refused: %s", self.peer, titles, _printable(decision.reason))
+        titles = f"{printable(calling)} -> {printable(called)}"
+        logger.warning("%s %s refused: %s", self.peer, titles, printable(decision.reason))
         if isinstance(decision.pdu, AssociateRj):
             self.association.reject(decision.pdu, now)
         else:
@@ -195,7 +193,7 @@ class Acceptor(Connection):
         self.server.operations += self.operations
         self.server.changed.set()
         if logger.isEnabledFor(level):
-            titles = f"{_printable(self.calling_ae_title)} -> {_printable(self.called_ae_title)}"
+            titles = f"{printable(self.calling_ae_title)} -> {printable(self.called_ae_title)}"
             logger.log(level, "%s %s ended: %s, %d operations", self.peer, titles, how, self.operations)
 
     # --- requests ----------------------------------------------------------------------------------------
@@ -326,7 +324,7 @@ class Acceptor(Connection):
         status = Status.UNABLE_TO_PROCESS
         if isinstance(error, ElementError):  # names tags and offsets only, so it may be logged
             status = Status.IDENTIFIER_CANNOT_BE_DECODED
-            who = f"{self.peer} {_printable(self.calling_ae_title)}"
+            who = f"{self.peer} {printable(self.calling_ae_title)}"
             logger.warning("%s: the identifier of message %d cannot be decoded, %s", who, operation.message_id, error)
         else:
             self._log_failure(error)
@@ -334,11 +332,8 @@ class Acceptor(Connection):
         self._next()
 
     def _log_failure(self, error: Exception) -> None:
-        """Log where a handler failed; the text of an exception may be a patient's data, its place is not."""
-        _, *frames = traceback.extract_tb(error.__traceback__)
-        places = [f"{frame.name} ({os.path.basename(frame.filename)}:{frame.lineno})" for frame in frames]
-        what = f"{type(error).__name__} in {' > '.join(places)}"
-        logger.error("%s %s: a handler failed, %s", self.peer, _printable(self.calling_ae_title), what)
+        caller = printable(self.calling_ae_title)
+        logger.error("%s %s: a handler failed, %s", self.peer, caller, place_of(error))
         logger.debug("the failure in full", exc_info=error)
 
     def _finish_with(self, operation: Operation, status: int) -> None:
@@ -433,8 +428,3 @@ class Acceptor(Connection):
             self.close_transport()
         else:
             super().check_timers(now)
-
-
-def _printable(text: str) -> str:
-    """Keep what a peer sent from breaking the line of the log."""
-    return text if text.isprintable() else ascii(text)

@@ -13,6 +13,7 @@ handler that has all of its answer at once may return it as an `Answer`, see `Re
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -22,7 +23,6 @@ from .dimse import RESPONSE, CommandField, ResponseTemplate
 from .elements import DataSet, decode_data_set, encode_data_set
 from .repeat import Answer
 from .status import Status
-from .uids import VERIFICATION
 
 Handler = Callable[["Operation"], Iterable[bytes] | AsyncIterable[bytes] | Answer]
 Services = Mapping[str, Mapping[Any, Handler]]
@@ -98,11 +98,6 @@ def handler_for(operation: Operation, services: Services) -> Handler:
     return _refuse_operation
 
 
-def refuse_duplicate(operation: Operation) -> Iterator[bytes]:
-    """Refuse a request whose Message ID is that of an outstanding one, PS3.7 C.5.6."""
-    yield operation.final(Status.DUPLICATE_INVOCATION)
-
-
 def _refuse_sop_class(operation: Operation) -> Iterator[bytes]:
     comment = "the SOP class is not that of the presentation context"
     yield operation.final(Status.SOP_CLASS_NOT_SUPPORTED, error_comment=comment)
@@ -117,4 +112,13 @@ def is_request(command_field: int) -> bool:
     return not command_field & RESPONSE and command_field != CommandField.C_CANCEL_RQ
 
 
-VERIFICATION_SERVICE: Final[Services] = {VERIFICATION: {CommandField.C_ECHO_RQ: answer_echo}}
+def printable(text: str) -> str:
+    """Keep what a peer sent from breaking the line of the log."""
+    return text if text.isprintable() else ascii(text)
+
+
+def place_of(error: Exception) -> str:
+    """Tell where a handler failed; the text of an exception may be a patient's data, its place is not."""
+    _, *frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{frame.name} ({frame.filename.rpartition('/')[2]}:{frame.lineno})" for frame in frames]
+    return f"{type(error).__name__} in {' > '.join(places)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 
+import dulproto
 from dulproto.acceptor import Acceptor
 from dulproto.acse import DEFAULT_TRANSFER_SYNTAXES, Policy
 from dulproto.dimse import CommandSet, ResponseTemplate, encode_message
@@ -12,7 +13,6 @@ from dulproto.events import Limits
 from dulproto.items import ProposedContext
 from dulproto.pdu import AssociateRq, encode_ae_titles, encode_associate_rq
 from dulproto.server import Server
-from dulproto.service import VERIFICATION_SERVICE
 from dulproto.uids import IMPLICIT_LE, VERIFICATION
 
 
@@ -38,7 +38,9 @@ def templates() -> int:
 async def test_command_fields_that_a_peer_invents_are_answered_and_forgotten() -> None:
     policy = Policy(abstract_syntaxes={VERIFICATION: DEFAULT_TRANSFER_SYNTAXES})
     at_first = templates()
-    server = Server({"*": policy}, VERIFICATION_SERVICE, Limits(), 60)
+    server = Server(
+        {"*": policy}, {dulproto.VERIFICATION: {dulproto.CommandField.C_ECHO_RQ: dulproto.answer_echo}}, Limits(), 60
+    )
     acceptor, sink = Acceptor(server), Sink()
     acceptor.connection_made(sink)
     contexts = (ProposedContext(1, VERIFICATION, (IMPLICIT_LE,)),)
