@@ -19,12 +19,11 @@ from typing import Any
 
 import dulproto
 from dulproto import Element
-from mwl.config import Hl7, from_table
+from mwl.config import from_table
 from mwl.feed import NothingKnown
 from mwl.hl7 import decode_message
 from mwl.hl7_sender import send
 from mwl.mapping import load_mapping
-from mwl.mllp import serve_hl7
 from mwl.orders import make_plan
 from mwl.server import running
 
@@ -128,14 +127,13 @@ async def _serve(folder: Path) -> None:
     tables = {
         "store": {"path": "worklist.db"},
         "dicom": {"host": "127.0.0.1", "port": 0},
+        "hl7": {"host": "127.0.0.1", "port": 0},
         "ae": [{"title": "WORKLIST", "max_associations": 0}],
     }
     async with running(from_table(tables, base=folder)) as provider:
-        listener = await serve_hl7(
-            Hl7(host="127.0.0.1", port=0), provider.store, load_mapping(), committed=lambda _: provider.follow()
-        )
         assert provider.server is not None
-        print(listener.addresses[0][1], provider.server.addresses[0][1], flush=True)
+        assert provider.hl7 is not None
+        print(provider.hl7.addresses[0][1], provider.server.addresses[0][1], flush=True)
         await asyncio.Event().wait()
 
 

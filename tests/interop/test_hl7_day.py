@@ -10,10 +10,8 @@ from typing import Any, NamedTuple
 import pydicom
 import pytest
 
-from mwl.config import Hl7, from_table
+from mwl.config import from_table
 from mwl.hl7_sender import send
-from mwl.mapping import load_mapping
-from mwl.mllp import serve_hl7
 from mwl.server import running
 
 TODAY = datetime.now().strftime("%Y%m%d")
@@ -69,23 +67,16 @@ def _row(answer: Any) -> tuple[str, ...]:
 @asynccontextmanager
 async def department(folder: Path) -> AsyncIterator[Department]:
     (folder / "site.toml").write_text(STATIONS)
-    ae = {"title": "WORKLIST", "max_associations": 0}
-    config = from_table(
-        {"store": {"path": "w.db"}, "dicom": {"host": "127.0.0.1", "port": 0, "check_hosts": False}, "ae": [ae]},
-        base=folder,
-    )
-    async with running(config) as provider:
+    tables = {
+        "store": {"path": "w.db"},
+        "dicom": {"host": "127.0.0.1", "port": 0},
+        "hl7": {"host": "127.0.0.1", "port": 0, "mapping": "site.toml"},
+        "ae": [{"title": "WORKLIST", "max_associations": 0}],
+    }
+    async with running(from_table(tables, base=folder)) as provider:
         assert provider.server
-        listener = await serve_hl7(
-            Hl7(host="127.0.0.1", port=0),
-            provider.store,
-            load_mapping(folder / "site.toml"),
-            committed=lambda _: provider.follow(),
-        )
-        try:
-            yield Department(provider.server.addresses[0][1], listener.addresses[0], folder)
-        finally:
-            await listener.close()
+        assert provider.hl7
+        yield Department(provider.server.addresses[0][1], provider.hl7.addresses[0], folder)
 
 
 def head(kind: str, control_id: str) -> str:
