@@ -110,7 +110,7 @@ def _several(values: list[str]) -> str:
 
 
 def _read_name(key: _Key) -> Reading:
-    if any(map(is_everything, key.values)):
+    if any(is_everything(value.lstrip("^")) for value in key.values):  # some devices add `*` to blank fields: `^*`
         return _EVERYTHING
     values = list(key.values)
     if key.policy.lenient_pn:

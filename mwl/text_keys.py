@@ -30,10 +30,12 @@ _FOLDED: Final = frozenset({"AE", "CS"})
 
 
 def trim(vr: str, text: str) -> str:
-    """Take padding off a value, PS3.5 6.2; a NUL inside ends it."""
+    """Take padding off a value, PS3.5 6.2; a NUL inside ends it, and a name of delimiters alone is none."""
     end = text.find("\0")
     if end >= 0:
         text = text[:end]
+    if vr == "PN" and not text.strip("^= "):  # a form whose fields were left blank
+        return ""
     return text.rstrip(" ") if vr in _TRAILING_ONLY else text.strip(" ")
 
 

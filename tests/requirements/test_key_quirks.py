@@ -57,6 +57,11 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str]]] = [
     ("Q-18 no caret", {}, {"PatientName": "SMITH JOHN"}, []),
     ("Q-19 carets at the end", {}, {"PatientName": "SMITH^JOHN^^^"}, ["SPS1"]),
     ("Q-19 double spaces", {}, {"PatientName": "SMITH ^ JOHN"}, ["SPS1"]),
+    ("Q-19 blank fields", {}, {"PatientName": "^"}, ALL),
+    ("Q-19 blank fields of five components", {}, {"PatientName": "^^^^"}, ALL),
+    ("Q-19 blank groups", {}, {"PatientName": "=="}, ALL),
+    ("Q-19 blank fields and an asterisk", {}, {"PatientName": "^*"}, ALL),
+    ("Q-19 a given name alone", {}, {"PatientName": "^John"}, []),
     ("Q-20 no accent", {}, {"PatientName": "MULLER"}, []),
     ("Q-23 a whole century", {DATE: "20000101-20991231"}, {}, ALL),
 ]
