@@ -120,7 +120,8 @@ def kept(segments: list[bytes]) -> KeptAnswer:
     return KeptAnswer(segments, 0, [], Provider(Worklist(), config()), TODAY, 0)
 
 
-def test_an_answer_that_was_dropped_is_no_good_to_whoever_still_holds_it() -> None:
+def test_an_answer_that_was_dropped_is_no_good_to_whoever_still_holds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mwl.answers.CACHES_ARE_ON", True)
     cache, clock = AnswerCache(3000), Clock()
     answer = KeptAnswer([b"x" * 500, b""], 0, [], Provider(Worklist(), config(), clock), TODAY, 0)
     cache.put("first", answer)
