@@ -177,6 +177,20 @@ def _values(file: Path, names: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
+async def wlmscpfs(side: Side, folder: Path) -> tuple[asyncio.subprocess.Process, int]:
+    """Start the server of DCMTK on a free port, and wait until it answers; if the port was taken, on another one."""
+    async with asyncio.timeout(60):
+        while True:
+            with socket.socket() as sock:
+                sock.bind(("127.0.0.1", 0))
+                port = int(sock.getsockname()[1])
+            server = await asyncio.create_subprocess_exec("wlmscpfs", "-q", "-csk", "-dfp", str(folder), str(port))
+            asking = side._replace(port=port)
+            while server.returncode is None:
+                if (await asking.ask([f"{MODALITY}=ZZ"], ("StudyInstanceUID",)))[1] == "Success":
+                    return server, port
+
+
 @asynccontextmanager
 async def both(tmp_path: Path, entries: list[Entry]) -> AsyncIterator[tuple[Side, Side]]:
     """Serve a folder of worklist files by wlmscpfs, and what is imported from it by this provider."""
@@ -190,16 +204,11 @@ async def both(tmp_path: Path, entries: list[Entry]) -> AsyncIterator[tuple[Side
     config = from_table({"dicom": {"host": "127.0.0.1", "port": 0}, "ae": [ae]}, base=tmp_path)
     with contextlib.closing(Store(config.store.path)) as store:
         store.commit_now([Put(entry) for _, entry in read_entries([files]) if isinstance(entry, Entry)])
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = int(sock.getsockname()[1])
-    server = await asyncio.create_subprocess_exec("wlmscpfs", "-q", "-csk", "-dfp", str(tmp_path), str(port))
+    server, port = await wlmscpfs(Side(0, theirs), tmp_path)
     try:
         async with running(config, now=lambda: datetime(2024, 7, 5, 12)) as provider, asyncio.timeout(120):
-            them = Side(port, theirs)
-            while (await them.ask([f"{MODALITY}=ZZ"], ("StudyInstanceUID",)))[1] != "Success":
-                pass  # it does not listen yet
-            yield them, Side(int(provider.addresses["dicom"].rpartition(":")[2]), ours)
+            ours_port = int(provider.addresses["dicom"].rpartition(":")[2])
+            yield Side(port, theirs), Side(ours_port, ours)
     finally:
         server.kill()
         await server.wait()
