@@ -1,17 +1,18 @@
 """What the feed remembers, and the rules of the mapping that a site may change."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mwl.feed import Feed, failed_messages
 from mwl.hl7 import decode_message
 from mwl.item import Entry
 from mwl.mapping import load_mapping
-from mwl.store import Decide, Store, StoreWriteError
+from mwl.store import Store, StoreWriteError, Update
 
 NOW = datetime(2024, 7, 5, 8, 0)
 
@@ -380,19 +381,11 @@ def test_an_update_without_an_identifier_is_refused(site: Site) -> None:
 def test_the_feed_sees_what_others_have_changed(site: Site) -> None:
     site.take(order())
     other = Store(site.folder / "worklist.db")
-    other.commit_now([Decide(_canceller(site.entry.key))])
+    other.commit_now([Update(site.entry.key, canceled)])
     other.close()
     site.take(order("XO", control_id="2", reason="cough"))
     assert (site.entry.step.status, site.entry.procedure.reason) == ("CANCELED", "cough")
 
 
-def _canceller(key: tuple[str, str]) -> Callable[..., list[object]]:
-    import msgspec
-
-    from mwl.store import Put, entries_of_study
-
-    def cancel(connection: object) -> list[object]:
-        (entry,) = entries_of_study(connection, key[0])  # type: ignore[arg-type]
-        return [Put(msgspec.structs.replace(entry, step=msgspec.structs.replace(entry.step, status="CANCELED")))]
-
-    return cancel
+def canceled(entry: Entry) -> Entry:
+    return msgspec.structs.replace(entry, step=msgspec.structs.replace(entry.step, status="CANCELED"))
