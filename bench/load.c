@@ -34,7 +34,7 @@ struct slot {
     int fd, number;
     uint32_t serial; /* of its connection */
     enum state state;
-    uint32_t request, hits, tail_length, tail_size;
+    uint32_t request, caller, hits, tail_length, tail_size;
     uint16_t message_id;
     bool connected;
     int64_t intended, begun;
@@ -174,8 +174,7 @@ static void send_query(struct slot *slot)
 
 static void send_associate(struct slot *slot)
 {
-    uint32_t which = set.per_association ? requests[slot->request].associate : (uint32_t)slot->number;
-    const struct bytes *rq = &associates[which % associate_count];
+    const struct bytes *rq = &associates[slot->caller % associate_count];
     ssize_t sent = send(slot->fd, rq->data, rq->length, MSG_NOSIGNAL);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = slot};
     if (sent == (ssize_t)rq->length) {
@@ -229,8 +228,10 @@ static void start(struct slot *slot, uint32_t who, int64_t intended)
     if (slot->state == READY) {
         slot->begun = now;
         send_query(slot);
-    } else
+    } else {
+        slot->caller = set.modalities ? who : set.per_association ? requests[slot->request].associate : slot->caller;
         open_connection(slot, set.modalities ? who % 65535 : connections % (uint64_t)set.addresses);
+    }
 }
 
 static void established(struct slot *slot)
@@ -684,7 +685,7 @@ int main(int argc, char **argv)
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
     epoll_ctl(epoll_fd, EPOLL_CTL_ADD, timer_fd, &event);
     for (uint32_t n = 0; n < slot_count; n++)
-        slots[n].fd = -1, slots[n].number = n;
+        slots[n].fd = -1, slots[n].number = slots[n].caller = n;
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
