@@ -52,10 +52,10 @@ async def test_R_056_a_patient_unknown_to_the_primary_domain_has_the_first_ident
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="mwl")
-    site = await serve(entry(1, identifiers=MANY), entry(2), primary_patient_id_issuer="NOWHERE")
+    site = await serve(entry(1, identifiers=MANY), entry(2), primary_patient_id_issuer="R-056")
     match, _ = (await site.find(**ID_KEYS)).matches
     assert (match.PatientID, match.IssuerOfPatientID) == ("1001", "CITY")
-    told = [record.getMessage() for record in caplog.records if "NOWHERE" in record.getMessage()]
+    told = [record.getMessage() for record in caplog.records if "R-056" in record.getMessage()]
     assert len(told) == 1
     assert "1001" not in told[0]
 
