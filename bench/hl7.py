@@ -20,11 +20,11 @@ from typing import Any
 import dulproto
 from dulproto import Element
 from mwl.config import from_table
-from mwl.feed import NothingKnown
-from mwl.hl7 import decode_message
-from mwl.hl7_sender import send
-from mwl.mapping import load_mapping
-from mwl.orders import make_plan
+from mwl.hl7.feed import NothingKnown
+from mwl.hl7.mapping import load_mapping
+from mwl.hl7.message import decode_message
+from mwl.hl7.orders import make_plan
+from mwl.hl7.sender import send
 from mwl.server import running
 
 _HEAD = "MSH|^~\\&|RIS|HOSP|MWL|RAD|20240705093000||{kind}|M{number}|P|{version}|||||DEU|8859/1"

@@ -25,8 +25,8 @@ from .store import Forget, Store
 from .worklist import Worklist
 
 if TYPE_CHECKING:
-    from .mapping import Mapping
-    from .mllp import Hl7Server
+    from .hl7.mapping import Mapping
+    from .hl7.mllp import Hl7Server
 
 __all__ = ["Running", "run", "running", "serve"]
 
@@ -210,7 +210,7 @@ async def _serving_hl7(provider: Running, drain_seconds: float) -> AsyncIterator
     if hl7 is None:
         yield
         return
-    from .mllp import serve_hl7
+    from .hl7.mllp import serve_hl7
 
     provider.hl7 = await serve_hl7(hl7, provider.store, _mapping(hl7), committed=lambda revision: provider.follow())
     provider.addresses["hl7"] = _host_and_port(*provider.hl7.addresses[0])
@@ -221,7 +221,7 @@ async def _serving_hl7(provider: Running, drain_seconds: float) -> AsyncIterator
 
 
 def _mapping(hl7: Hl7) -> Mapping:
-    from .mapping import MappingError, load_mapping
+    from .hl7.mapping import MappingError, load_mapping
 
     try:
         return load_mapping(hl7.mapping)
@@ -236,8 +236,8 @@ async def _serving_http(provider: Running) -> AsyncIterator[None]:
     if http is None:
         yield
         return
-    from .rest import application  # 0.2 s that a provider without HTTP does not need
-    from .web import listening
+    from .http.rest import application  # 0.2 s that a provider without HTTP does not need
+    from .http.web import listening
 
     async with listening(application(provider, http), http.host, http.port) as address:
         provider.addresses["http"] = _host_and_port(*address)

@@ -17,9 +17,9 @@ from ..dataset import to_dataset
 from ..dicom_json import entry_to_json
 from ..errors import MwlError
 from ..files import write_json
+from ..hl7.lineage import Origin, origins, show_value
 from ..item import Entry
 from ..keys import decode_keys
-from ..lineage import Origin, origins, show_value
 from ..query import IdentifierError, QueryPolicy, compile_query
 from ..store import Change, Logged, Remove, StoreReader, Update
 from ..table import format_table

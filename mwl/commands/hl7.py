@@ -16,14 +16,14 @@ import msgspec
 
 from ..config import Hl7
 from ..errors import MwlError
-from ..feed import Failed, Feed, Memory, NothingKnown, failed_messages, forget_failed, read_message
-from ..hl7 import Answer, Message, MessageError, encode_ack, split_messages
-from ..hl7_sender import send
-from ..lineage import show_value
-from ..mapping import Mapping, load_mapping
-from ..mapping_table import HEADINGS, mapping_rows, to_markdown
-from ..orders import make_plan
-from ..plan import EntryChange, Lookup, Plan, Rehearsal, Source, unused_fields
+from ..hl7.feed import Failed, Feed, Memory, NothingKnown, failed_messages, forget_failed, read_message
+from ..hl7.lineage import show_value
+from ..hl7.mapping import Mapping, load_mapping
+from ..hl7.mapping_table import HEADINGS, mapping_rows, to_markdown
+from ..hl7.message import Answer, Message, MessageError, encode_ack, split_messages
+from ..hl7.orders import make_plan
+from ..hl7.plan import EntryChange, Lookup, Plan, Rehearsal, Source, unused_fields
+from ..hl7.sender import send
 from ..store import StoreReader
 from ..table import format_table
 from .options import DEFAULT_CONFIG, add_config, add_json, load_config, open_store, read_store

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from ..config import ConfigError
-from ..mapping import MappingError, load_mapping
+from ..hl7.mapping import MappingError, load_mapping
 from ..store import StoreReader
 from .options import add_config, add_json, load_config, read_store
 

@@ -1,4 +1,4 @@
-"""What an association makes of bytes: SPEC by byte, in any cut, in bounded memory."""
+"""What an association makes of bytes: byte by byte, in any cut, in bounded memory."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from dulproto.pdu import decode_p_data_tf
 from dulproto.status import Status
 from dulproto.uids import MODALITY_WORKLIST_FIND, VERIFICATION
 
-# SPEC 5.3, PS3.7 Tables 9.3-1 to 10.3-12: the elements each message must have besides 0000, 0100 and 0800.  What a
+# PS3.7 Tables 9.3-1 to 10.3-12: the elements each message must have besides 0000, 0100 and 0800.  What a
 # service table marks U(=) in a response may be absent: a request that lacks its instance must be answered, too.
 MESSAGES = {
     "C_ECHO_RQ": (0x0030, "0002 0110"),
@@ -55,7 +55,7 @@ MESSAGES = {
     "N_DELETE_RQ": (0x0150, "0003 0110 1001"),
     "N_DELETE_RSP": (0x8150, "0120 0900"),
 }
-# SPEC 5.1: element number, name, a value, and the value as it is written.
+# Element number, name, a value, and the value as it is written.
 ELEMENTS: dict[int, tuple[str, Any, bytes]] = {
     0x0002: ("affected_sop_class_uid", "1.2.3", b"1.2.3\0"),
     0x0003: ("requested_sop_class_uid", "1.2.34", b"1.2.34"),

@@ -224,7 +224,7 @@ def test_pixel_data_without_a_vr_is_ow() -> None:
     assert decode_data_set(data, IMPLICIT_LE)[0x7FE00010].vr == "OW"
 
 
-# --- SPEC 7.2: what devices send ---------------------------------------------------------------------------------
+# --- what devices send ---
 
 
 @by_syntax

@@ -64,7 +64,7 @@ RQ = AssociateRq(
 )
 AC = AssociateAc(encode_ae_titles("WORKLIST", "CT1"), (ContextResult(1, 0, IMPLICIT_LE),), USER_INFORMATION)
 
-# All seven by hand, from SPEC 4.2 to 4.5, PS3.8 Tables 9-11 to 9-26.
+# All seven by hand, from PS3.8 Tables 9-11 to 9-26.
 BY_HAND = [
     ("01H", f"01 00 000000a4 0001 0000 {TITLES} {APPLICATION} {PROPOSED} {USER}", RQ),
     ("02H", f"02 00 0000008f 0001 0000 {TITLES} {APPLICATION} {RESULT} {USER}", AC),

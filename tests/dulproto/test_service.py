@@ -84,7 +84,7 @@ def answer(operation: Operation, services: Services = SERVICES) -> CommandSet:
     return response
 
 
-# --- SPEC 5.9, row by row ----------------------------------------------------------------------------------------
+# --- what an unfit command gets, row by row ---
 
 
 @pytest.mark.parametrize("field", [f for f in REQUESTS if f not in (CommandField.C_ECHO_RQ, CommandField.C_FIND_RQ)])

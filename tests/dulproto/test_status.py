@@ -7,7 +7,7 @@ from dulproto.status import Status, StatusCategory, category
 
 
 def annex_c(status: int) -> str:
-    """PS3.7 Annex C, as SPEC prints it: the class of a status."""
+    """PS3.7 Annex C: the class of a status."""
     if status == 0x0000:
         return "success"
     if status in (0xFF00, 0xFF01):

@@ -11,7 +11,7 @@ import pydicom
 import pytest
 
 from mwl.config import from_table
-from mwl.hl7_sender import send
+from mwl.hl7.sender import send
 from mwl.server import running
 
 TODAY = datetime.now().strftime("%Y%m%d")

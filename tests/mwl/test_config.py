@@ -6,7 +6,7 @@ import pytest
 
 from mwl.config import Config, ConfigError, Filter, Policy, Remote, Rules, from_table, load
 
-# DESIGN.md section 6, as it is printed there.
+# Every table, with every key that is documented first.
 WHOLE = r"""
 [store]
 path = "worklist.db"

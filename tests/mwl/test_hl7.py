@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mwl.hl7 import (
+from mwl.hl7.message import (
     Answer,
     Delimiters,
     Hl7Fault,

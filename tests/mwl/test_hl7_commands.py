@@ -9,9 +9,9 @@ import pytest
 
 from mwl.cli import main
 from mwl.config import Hl7
-from mwl.feed import Feed
-from mwl.mapping import load_mapping
-from mwl.mllp import serve_hl7
+from mwl.hl7.feed import Feed
+from mwl.hl7.mapping import load_mapping
+from mwl.hl7.mllp import serve_hl7
 from mwl.store import Store, StoreReader
 
 SAMPLES = Path(__file__).parents[1] / "hl7"

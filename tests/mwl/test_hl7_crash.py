@@ -7,8 +7,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from mwl.hl7 import decode_message
-from mwl.mllp import frame
+from mwl.hl7.message import decode_message
+from mwl.hl7.mllp import frame
 from mwl.store import Store
 
 ROUNDS = 20
@@ -17,8 +17,8 @@ IN_FLIGHT = 12
 _LISTENER = """
 import asyncio, sys
 from mwl.config import Hl7
-from mwl.mapping import load_mapping
-from mwl.mllp import serve_hl7
+from mwl.hl7.mapping import load_mapping
+from mwl.hl7.mllp import serve_hl7
 from mwl.store import Store
 
 async def main():

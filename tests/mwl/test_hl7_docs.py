@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from mwl.cli import main
-from mwl.mapping import default_text, load_mapping
-from mwl.mapping_table import mapping_rows, to_markdown
+from mwl.hl7.mapping import default_text, load_mapping
+from mwl.hl7.mapping_table import mapping_rows, to_markdown
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "hl7.md"

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mwl.feed import Feed, failed_messages
-from mwl.hl7 import decode_message
+from mwl.hl7.feed import Feed, failed_messages
+from mwl.hl7.mapping import load_mapping
+from mwl.hl7.message import decode_message
 from mwl.item import Entry
-from mwl.mapping import load_mapping
 from mwl.store import Store, StoreWriteError, Update
 
 NOW = datetime(2024, 7, 5, 8, 0)
@@ -182,7 +182,7 @@ async def test_a_fault_in_this_program_is_answered_and_the_message_kept(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr("mwl.feed.make_plan", fail)
+        patch.setattr("mwl.hl7.feed.make_plan", fail)
         ack = await site.feed.receive(order())
     assert ack
     assert decode_message(ack).segments[1].field(1) == "AE"
@@ -192,7 +192,7 @@ async def test_a_fault_in_this_program_is_answered_and_the_message_kept(
 
 
 def test_no_more_than_the_newest_refused_messages_are_kept(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mwl.feed._MOST_FAILED", 3)
+    monkeypatch.setattr("mwl.hl7.feed._MOST_FAILED", 3)
     for number in range(6):
         site.take(order("CA", control_id=str(number), number=number))
     assert [failed.control_id for failed in site.store.read(failed_messages)] == ["3", "4", "5"]

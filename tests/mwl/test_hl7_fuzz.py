@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from mwl.config import Hl7
 from mwl.dataset import check
-from mwl.feed import NothingKnown, read_message
-from mwl.hl7 import MessageError, decode_message, encode_ack
-from mwl.mapping import load_mapping
-from mwl.mllp import frame, serve_hl7
-from mwl.orders import make_plan
-from mwl.plan import Rehearsal, lineage, unused_fields
+from mwl.hl7.feed import NothingKnown, read_message
+from mwl.hl7.mapping import load_mapping
+from mwl.hl7.message import MessageError, decode_message, encode_ack
+from mwl.hl7.mllp import frame, serve_hl7
+from mwl.hl7.orders import make_plan
+from mwl.hl7.plan import Rehearsal, lineage, unused_fields
 from mwl.store import Store
 
 FOLDER = Path(__file__).parents[1] / "hl7"

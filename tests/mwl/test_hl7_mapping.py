@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from mwl.hl7 import Location, Message, decode_message
-from mwl.hl7_values import TARGETS
+from mwl.hl7.mapping import Mapping, MappingError, load_mapping
+from mwl.hl7.message import Location, Message, decode_message
+from mwl.hl7.rules import Reading, Scope, apply_rules
+from mwl.hl7.values import TARGETS
 from mwl.item import Code, Issuer, PatientIdentifier
-from mwl.mapping import Mapping, MappingError, load_mapping
-from mwl.rules import Reading, Scope, apply_rules
 
 BERLIN = timezone(timedelta(hours=2))
 DEFAULT = load_mapping()

@@ -13,13 +13,13 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mwl import mllp
 from mwl.config import Hl7
 from mwl.errors import MwlError
-from mwl.hl7 import decode_message
-from mwl.hl7_sender import Sent, send
-from mwl.mapping import load_mapping
-from mwl.mllp import FrameReader, FrameTooLong, Hl7Server, frame, serve_hl7
+from mwl.hl7 import mllp
+from mwl.hl7.mapping import load_mapping
+from mwl.hl7.message import decode_message
+from mwl.hl7.mllp import FrameReader, FrameTooLong, Hl7Server, frame, serve_hl7
+from mwl.hl7.sender import Sent, send
 from mwl.store import Store
 
 MAPPING = load_mapping()

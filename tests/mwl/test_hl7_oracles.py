@@ -8,9 +8,9 @@ import pytest
 from hl7apy.consts import VALIDATION_LEVEL
 from hl7apy.parser import parse_message
 
-from mwl.hl7 import decode_message
-from mwl.hl7_sender import send
-from mwl.mllp import frame
+from mwl.hl7.message import decode_message
+from mwl.hl7.mllp import frame
+from mwl.hl7.sender import send
 
 FOLDER = Path(__file__).parents[1] / "hl7"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.hl7"))

@@ -5,11 +5,11 @@ from datetime import datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mwl.feed import NothingKnown
-from mwl.hl7 import decode_message
-from mwl.mapping import load_mapping
-from mwl.orders import make_plan
-from mwl.plan import Rehearsal
+from mwl.hl7.feed import NothingKnown
+from mwl.hl7.mapping import load_mapping
+from mwl.hl7.message import decode_message
+from mwl.hl7.orders import make_plan
+from mwl.hl7.plan import Rehearsal
 
 NOW = datetime(2024, 7, 5, 8, 0)
 MAPPING = load_mapping()

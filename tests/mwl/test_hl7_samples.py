@@ -14,12 +14,12 @@ import msgspec
 import pytest
 
 from mwl.dataset import check
-from mwl.feed import Feed, Memory, failed_messages, read_message
-from mwl.hl7 import decode_message
-from mwl.hl7_values import TARGETS
+from mwl.hl7.feed import Feed, Memory, failed_messages, read_message
+from mwl.hl7.mapping import Mapping, default_text, load_mapping
+from mwl.hl7.message import decode_message
+from mwl.hl7.orders import make_plan
+from mwl.hl7.values import TARGETS
 from mwl.item import Entry
-from mwl.mapping import Mapping, default_text, load_mapping
-from mwl.orders import make_plan
 from mwl.store import Store
 
 FOLDER = Path(__file__).parents[1] / "hl7"

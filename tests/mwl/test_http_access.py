@@ -15,9 +15,9 @@ from test_rest import CONFIGURATION, calling, keep, noon
 
 from mwl.config import from_table, load
 from mwl.dicom_json import entry_to_json
-from mwl.rest import token_in_force
+from mwl.http.rest import token_in_force
+from mwl.http.web import ListenError, guarded, listening, refusal
 from mwl.server import Running, running
-from mwl.web import ListenError, guarded, listening, refusal
 
 TOKEN = "s3cret-ö"
 

@@ -15,12 +15,12 @@ from samples import NOW, entry
 
 import dulproto
 from dulproto import EXPLICIT_LE, MODALITY_WORKLIST_FIND, TAG_OF_KEYWORD
-from mwl import rest
 from mwl.config import Http, load
 from mwl.dicom_json import entry_from_json, entry_to_json
+from mwl.http import rest
+from mwl.http.rest import application
 from mwl.item import Entry, PatientIdentifier
 from mwl.keys import query_keys
-from mwl.rest import application
 from mwl.server import Running, running
 from mwl.store import Put, StoreReader
 

@@ -22,8 +22,8 @@ from test_rest import CONFIGURATION, SAMPLES, calling, keep, noon
 
 from mwl.config import load
 from mwl.dicom_json import entry_to_json
-from mwl.openapi import OPERATIONS, document
-from mwl.rest import _HANDLERS
+from mwl.http.openapi import OPERATIONS, document
+from mwl.http.rest import _HANDLERS
 from mwl.server import Running, running
 
 

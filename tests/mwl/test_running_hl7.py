@@ -10,8 +10,8 @@ import pytest
 
 import dulproto
 from mwl.config import ConfigError, load
+from mwl.hl7.mllp import frame
 from mwl.keys import query_keys
-from mwl.mllp import frame
 from mwl.scu import Answer, find
 from mwl.server import Running, ready_line, running
 

@@ -10,15 +10,15 @@ import msgspec
 
 from dulproto import EXPLICIT_LE, KEYWORD_OF_TAG, TAG_OF_KEYWORD, ElementLimitError, encode_data_set
 
-from .config import Config
-from .errors import MwlError
-from .item import Fault
-from .keys import KeysError, decode_keys
-from .query import IdentifierError, Query, QueryPolicy, compile_query
-from .scp import Rules
-from .slot import Slot
-from .view import View, compile_view
-from .worklist import Worklist
+from ..config import Config
+from ..errors import MwlError
+from ..item import Fault
+from ..keys import KeysError, decode_keys
+from ..query import IdentifierError, Query, QueryPolicy, compile_query
+from ..scp import Rules
+from ..slot import Slot
+from ..view import View, compile_view
+from ..worklist import Worklist
 
 __all__ = ["EVERYTHING", "Listing", "ListingError", "decode_listing", "find"]
 

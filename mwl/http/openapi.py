@@ -8,8 +8,8 @@ import msgspec
 
 from dulproto import __version__
 
-from .attributes import ATTRIBUTES
-from .item import STATUSES
+from ..attributes import ATTRIBUTES
+from ..item import STATUSES
 
 __all__ = ["DICOM_JSON", "OPERATIONS", "Operation", "document"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .hl7 import Message, Segment
+from .message import Message, Segment
 from .rules import Scope
 
 __all__ = ["cut_orders"]

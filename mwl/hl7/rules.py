@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from .hl7 import NULL, Location, Message, Segment
-from .hl7_values import EMPTY, Raw, Target, ValueFault
+from .message import NULL, Location, Message, Segment
+from .values import EMPTY, Raw, Target, ValueFault
 
 __all__ = ["Condition", "FieldPath", "Reading", "Rule", "Scope", "apply_rules", "decode_path"]
 

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import msgspec
 
-from .attributes import BY_KEYWORD_PATH, SPS_SEQUENCE, Attribute
-from .hl7 import NULL, Message
-from .item import Code, Issuer, PatientIdentifier
+from ..attributes import BY_KEYWORD_PATH, SPS_SEQUENCE, Attribute
+from ..item import Code, Issuer, PatientIdentifier
+from .message import NULL, Message
 
 __all__ = ["EMPTY", "TARGETS", "Raw", "Target", "ValueFault", "read_moment"]
 

@@ -11,8 +11,8 @@ from itertools import chain, repeat
 
 import msgspec
 
-from .errors import MwlError
-from .hl7 import MessageError, decode_message
+from ..errors import MwlError
+from .message import MessageError, decode_message
 from .mllp import FS, VT, frame
 
 __all__ = ["Sent", "send"]

@@ -1,4 +1,4 @@
-"""From a message to a plan: orders and appointments, SPEC of IHE RAD-2, 4 and 13.  Pure.
+"""From a message to a plan: orders and appointments, IHE RAD-2, 4 and 13.  Pure.
 
 The plan is the same whether it is shown (`mwl hl7 dry-run`) or carried out.
 """
@@ -10,10 +10,7 @@ from typing import Final
 
 import msgspec
 
-from .hl7 import Answer, Hl7Fault, Location, Message
-from .hl7_orders import cut_orders
-from .hl7_values import TARGETS
-from .item import (
+from ..item import (
     Entry,
     ImagingServiceRequest,
     Patient,
@@ -21,6 +18,8 @@ from .item import (
     ScheduledProcedureStep,
 )
 from .mapping import Action, Event, Mapping
+from .message import Answer, Hl7Fault, Location, Message
+from .order_groups import cut_orders
 from .order_keys import (
     OrderIds,
     decode_ids,
@@ -36,6 +35,7 @@ from .order_keys import (
 from .patients import PATIENT_EVENTS
 from .plan import EntryChange, Lookup, Plan, Source, View, change_patient, fill, is_of_patient, is_same_patient
 from .rules import NOW, STATION, Reading, Scope, apply_rules, decode_path
+from .values import TARGETS
 
 __all__ = ["make_plan"]
 

@@ -6,7 +6,7 @@ from itertools import product
 
 import msgspec
 
-from .item import Entry, Issuer, ScheduledProcedureStep, complete
+from ..item import Entry, Issuer, ScheduledProcedureStep, complete
 from .plan import Tombstone, View
 from .rules import Reading
 

@@ -14,13 +14,13 @@ from urllib.parse import quote, urlencode
 
 from dulproto import EXPLICIT_LE, State, __version__
 
-from .explain import Explanation, explain
-from .item import STATUSES, Entry, PatientIdentifier
+from ..explain import Explanation, explain
+from ..item import STATUSES, Entry, PatientIdentifier
 from .listing import Listing, ListingError, decode_listing, find
 from .metrics import operations
 
 if TYPE_CHECKING:
-    from .server import Running
+    from ..server import Running
 
 __all__ = ["ROWS", "render_page"]
 

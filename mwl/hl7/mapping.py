@@ -16,14 +16,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from .checked import decode, suggestion
-from .config import AeTitle
-from .errors import MwlError
-from .hl7 import Header
-from .hl7_charset import codec_of
-from .hl7_values import TARGETS, Target
-from .item import STATUSES
+from ..checked import decode, suggestion
+from ..config import AeTitle
+from ..errors import MwlError
+from ..item import STATUSES
+from .charset import codec_of
+from .message import Header
 from .rules import NOW, STATION, Condition, FieldPath, Rule, decode_path
+from .values import TARGETS, Target
 
 __all__ = ["Action", "Event", "Mapping", "MappingError", "MappingRules", "Station", "default_text", "load_mapping"]
 
@@ -219,7 +219,7 @@ class Mapping:
 
 def default_text() -> str:
     """Give the mapping that ships with this package, as it is written."""
-    return files("mwl").joinpath("mapping.toml").read_text("utf-8")
+    return files(__package__).joinpath("mapping.toml").read_text("utf-8")
 
 
 def load_mapping(path: Path | str | None = None) -> Mapping:

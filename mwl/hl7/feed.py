@@ -16,12 +16,12 @@ from datetime import datetime
 import apsw
 import msgspec
 
-from .hl7 import Answer, Header, Hl7Fault, Message, MessageError, decode_header, decode_message, encode_ack
-from .item import Entry, Patient, PatientIdentifier
+from ..item import Entry, Patient, PatientIdentifier
+from ..store import Decide, Put, Remove, Store, StoreError, entries_having, entries_of_study
 from .mapping import Mapping
+from .message import Answer, Header, Hl7Fault, Message, MessageError, decode_header, decode_message, encode_ack
 from .orders import make_plan
 from .plan import EntryChange, Plan, lineage
-from .store import Decide, Put, Remove, Store, StoreError, entries_having, entries_of_study
 
 __all__ = ["Failed", "Feed", "Memory", "NothingKnown", "failed_messages", "forget_failed", "read_message"]
 

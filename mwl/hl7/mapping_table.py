@@ -7,9 +7,9 @@ from typing import Final
 
 import msgspec
 
-from .hl7 import Header
-from .hl7_values import TARGETS
 from .mapping import Mapping
+from .message import Header
+from .values import TARGETS
 
 __all__ = ["HEADINGS", "mapping_rows", "to_markdown"]
 

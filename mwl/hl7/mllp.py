@@ -14,10 +14,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, cast
 
-from .config import Hl7
+from ..config import Hl7
+from ..store import Store
 from .feed import Feed
 from .mapping import Mapping
-from .store import Store
 
 __all__ = ["FS", "VT", "FrameReader", "FrameTooLong", "Hl7Server", "frame", "serve_hl7"]
 

@@ -6,10 +6,10 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from .hl7 import Answer, Header, Location, Message
-from .hl7_values import EMPTY
-from .item import Entry, Patient, PatientIdentifier, ScheduledProcedureStep
+from ..item import Entry, Patient, PatientIdentifier, ScheduledProcedureStep
+from .message import Answer, Header, Location, Message
 from .rules import Reading
+from .values import EMPTY
 
 __all__ = [
     "EntryChange",

@@ -8,12 +8,19 @@ from typing import Final
 
 import msgspec
 
-from .hl7 import Hl7Fault, Location, Message, Segment
-from .hl7_values import TARGETS
-from .item import Entry, ImagingServiceRequest, Patient, PatientIdentifier, RequestedProcedure, ScheduledProcedureStep
+from ..item import (
+    Entry,
+    ImagingServiceRequest,
+    Patient,
+    PatientIdentifier,
+    RequestedProcedure,
+    ScheduledProcedureStep,
+)
 from .mapping import Mapping
+from .message import Hl7Fault, Location, Message, Segment
 from .plan import EntryChange, Link, Plan, Source, View, change_patient, fill, is_of_patient, is_same_patient
 from .rules import Reading, Rule, Scope, apply_rules, decode_path
+from .values import TARGETS
 
 __all__ = ["PATIENT_EVENTS"]
 

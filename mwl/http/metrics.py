@@ -14,7 +14,7 @@ import msgspec
 from dulproto import __version__
 
 if TYPE_CHECKING:
-    from .server import Running
+    from ..server import Running
 
 __all__ = ["CONTENT_TYPE", "Metric", "metrics_text", "operations"]
 

@@ -1,4 +1,4 @@
-"""Where the values of an entry came from: the newest message, field and rule for each attribute, DESIGN's lineage."""
+"""Where the values of an entry came from: the newest message, field and rule for each attribute."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from .store import Logged
+from ..store import Logged
 
 __all__ = ["Origin", "origins", "show_value"]
 

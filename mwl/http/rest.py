@@ -21,21 +21,21 @@ from starlette.types import ASGIApp
 
 from dulproto import EXPLICIT_LE
 
-from .config import Config, ConfigError, Http
-from .dicom_json import entry_from_json, entry_to_json
-from .explain import explain
-from .hosts import is_loopback
-from .item import STATUSES, Entry, EntryError, Fault
+from ..config import Config, ConfigError, Http
+from ..dicom_json import entry_from_json, entry_to_json
+from ..explain import explain
+from ..hosts import is_loopback
+from ..item import STATUSES, Entry, EntryError, Fault
+from ..query import IdentifierError
+from ..store import Change, KeyConflict, NoSuchEntry, Put, Remove, StoreError, Update
 from .listing import ListingError, decode_listing, find
 from .metrics import CONTENT_TYPE, metrics_text
 from .openapi import DICOM_JSON, OPERATIONS, document
 from .page import render_page
-from .query import IdentifierError
-from .store import Change, KeyConflict, NoSuchEntry, Put, Remove, StoreError, Update
 from .web import guarded, problem
 
 if TYPE_CHECKING:
-    from .server import Running
+    from ..server import Running
 
 __all__ = ["application", "token_in_force"]
 

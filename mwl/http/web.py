@@ -23,8 +23,8 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .errors import MwlError
-from .hosts import host_fault, is_loopback
+from ..errors import MwlError
+from ..hosts import host_fault, is_loopback
 
 __all__ = ["ListenError", "guarded", "listening", "problem", "refusal"]
 

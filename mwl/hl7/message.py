@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from .hl7_charset import codec_of, decode_bytes
+from .charset import codec_of, decode_bytes
 
 __all__ = [
     "ERROR_TEXTS",

@@ -1,0 +1,1 @@
+"""The HTTP service: entries, state, metrics, and a page for people."""
