@@ -89,10 +89,16 @@ def measure(server: Provider, plan: bytes, load: Load, progress: Progress | None
 def measure_in_turns(
     servers: Mapping[str, Provider], plan: bytes, load: Load, rounds: int, text: str
 ) -> dict[str, list[Round]]:
-    """Measure servers one after the other, and all again: what disturbs the machine for a while meets all of them."""
+    """Measure servers one after the other, and all again: what disturbs the machine for a while meets all of them.
+
+    Before, each has the same load once unmeasured, so that what it keeps of requests that come again is there.
+    """
     found: dict[str, list[Round]] = {name: [] for name in servers}
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}")
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        if rounds > 1:
+            for name, server in servers.items():
+                measure(server, plan, load, progress, f"{text}: {name}, to warm up")
         for number in range(rounds):
             for name, server in servers.items():
                 label = f"{text}: {name}, {number + 1} of {rounds}"

@@ -222,6 +222,9 @@ def _in_turns(
         return Load(slots=slots, seconds=arguments.seconds, per_association=mode == "associate", timeout=15)
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        if not arguments.smoke:
+            for name, server in own.items():
+                measure(server, plan, load(arguments.slots), progress, f"{mode}: {name}, to warm up")
         for number in range(arguments.rounds):
             for name, server in own.items():
                 rounds[name].append(measure(server, plan, load(arguments.slots), progress, f"{mode}: {name}"))

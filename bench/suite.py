@@ -23,7 +23,6 @@ RUNS: dict[str, list[str]] = {
     "changes": ["load", "--mode", "associate", "open", "--changes", "20", *_SHORT],
     "storm": ["load", "--mode", "storm", "--seconds", "8", "--rounds", "1"],
     "idle": ["load", "--mode", "hold", "--slots", "10000", "--hold", "3"],
-    "answers": ["load", "--mode", "open", "--entries", "10000", "--matches", "10000", "--slots", "4", *_SHORT],
     "peers": ["peers", "--rounds", "1", "--seconds", "3", "--plot", "{folder}/peers.svg"],
     "scale": ["scale", "--entries", "100000", "--rounds", "2", "--seconds", "1", "--plots", "{folder}"],
     "micro": ["micro", "--seconds", "0.3"],
@@ -58,6 +57,10 @@ def _idle_kib(results: dict[str, Any]) -> float:
     return float((idle["memory_open"] - idle["memory_before"]) / idle["slots"][0] / 1024)
 
 
+def _longest(results: dict[str, Any]) -> float:
+    return float(results["scale"]["by_matches"][-1]["ratio"])
+
+
 def _unanswered(results: dict[str, Any]) -> float:
     idle = _ours("idle", "hold")(results)
     return float(idle["slots"][0] - idle["done"])
@@ -68,7 +71,7 @@ GOALS = (
     Goal("an association for each query, of prepared bytes", _mode("load", "associate", _RATE), 0.75),
     Goal("queries on open associations, of prepared bytes", _mode("load", "open", _RATE), 0.70),
     Goal("echo, of prepared bytes", _mode("load", "echo", _RATE), 0.70),
-    Goal("answers of 10,000 matches, of prepared bytes", _mode("answers", "open", _RATE), 0.70),
+    Goal("answers of 10,000 matches, of prepared bytes", _longest, 0.70),
     Goal("associations while 20 entries a second change", _mode("changes", "associate", _RATE), 0.65),
     Goal("queries while 20 entries a second change", _mode("changes", "open", _RATE), 0.45),
     Goal("times pynetdicom", _times("pynetdicom"), 300),
