@@ -57,14 +57,26 @@ def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 
 def _query(port: int, syntaxes: list[str], maximum_length: int = 16382, **options: Any) -> list[tuple[int, str]]:
-    """Echo, then find; status and name of each response."""
+    """Echo, then find; status and name of each response.
+
+    Each on its own association: between two requests on one, pynetdicom's reactor thread may take the response to the
+    second one, "Received unexpected C-FIND service message", since it has not seen yet that it is paused again.
+    """
     ae = AE()
     ae.add_requested_context(Verification)
     for syntax in syntaxes:
         ae.add_requested_context(ModalityWorklistInformationFind, syntax)
-    association = ae.associate("localhost", port, max_pdu=maximum_length, **options)
-    assert association.is_established
+
+    def associate() -> Any:
+        association = ae.associate("localhost", port, max_pdu=maximum_length, **options)
+        assert association.is_established
+        return association
+
+    association = associate()
     assert association.send_c_echo().Status == 0
+    association.release()
+    assert association.is_released
+    association = associate()
     found = [
         (status.Status, str(data.PatientName) if data is not None else "")
         for status, data in association.send_c_find(identifier(), ModalityWorklistInformationFind)
