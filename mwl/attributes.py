@@ -138,6 +138,14 @@ _TABLE = """
 0  >>0008,0119 UC 1   LongCodeValue                                     -     O   1C  long_value
 0  >>0008,0120 UR 1   URNCodeValue                                      -     O   1C  urn_value
 17 >0040,0009  SH 1   ScheduledProcedureStepID                          -     O   1   step_id
+0  >0040,000B  SQ 1   ScheduledPerformingPhysicianIdentificationSequence - O   3   performing_physician_ids
+0  >>0040,1101 SQ 1   PersonIdentificationCodeSequence                  -     O   1   person_codes
+0  >>>0008,0100 SH 1  CodeValue                                         -     O   1C  short_value
+0  >>>0008,0102 SH 1  CodingSchemeDesignator                            -     O   1C  scheme
+0  >>>0008,0103 SH 1  CodingSchemeVersion                               -     O   3   version
+0  >>>0008,0104 LO 1  CodeMeaning                                       -     O   3   meaning
+0  >>>0008,0119 UC 1  LongCodeValue                                     -     O   1C  long_value
+0  >>>0008,0120 UR 1  URNCodeValue                                      -     O   1C  urn_value
 14 >0040,0010  SH 1-n ScheduledStationName                              -     O   2   station_names
 15 >0040,0011  SH 1   ScheduledProcedureStepLocation                    -     O   2   location
 16 >0040,0012  LO 1   PreMedication                                     -     O   2C  pre_medication

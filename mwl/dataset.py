@@ -25,6 +25,7 @@ from .item import (
     Issuer,
     Patient,
     PatientIdentifier,
+    PersonIdentification,
     RequestedProcedure,
     ScheduledProcedureStep,
     complete,
@@ -218,6 +219,7 @@ def _code(values: dict[str, Any]) -> Code:
 # What an item becomes, by an attribute that only this kind of item has; an item without it is dropped.
 _ITEM_TYPES: Final[tuple[tuple[str, Callable[[dict[str, Any]], Any]], ...]] = (
     ("short_value", _code),
+    ("person_codes", lambda values: PersonIdentification(**values)),
     ("value", _identifier),
     ("universal_id", lambda values: Issuer(**values)),
 )

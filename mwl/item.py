@@ -23,6 +23,7 @@ __all__ = [
     "Issuer",
     "Patient",
     "PatientIdentifier",
+    "PersonIdentification",
     "RequestedProcedure",
     "ScheduledProcedureStep",
     "complete",
@@ -68,6 +69,12 @@ class Issuer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     namespace: str = ""
     universal_id: str = ""
     universal_id_type: str = ""
+
+
+class PersonIdentification(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Who a person is by code, PS3.3 10.1."""
+
+    person_codes: tuple[Code, ...] = ()
 
 
 class PatientIdentifier(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -158,6 +165,7 @@ class ScheduledProcedureStep(msgspec.Struct, frozen=True, gc=False, omit_default
     start_time: time | None = None
     modality: str = ""
     performing_physician: str = ""
+    performing_physician_ids: tuple[PersonIdentification, ...] = ()
     description: str = ""
     protocol_codes: tuple[Code, ...] = ()
     station_names: tuple[str, ...] = ()

@@ -16,6 +16,7 @@ _SHARED: Final = {
     "procedure": ("description", "code", "study_date", "study_time", "priority", "transport_arrangements"),
     "step": (
         *("station_ae_titles", "start_date", "start_time", "modality", "performing_physician", "description"),
+        "performing_physician_ids",
         *("protocol_codes", "station_names", "location", "pre_medication", "contrast_agent", "body_part_examined"),
         "status",
     ),
