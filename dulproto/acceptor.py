@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterable, Iterator
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from .acse import CONGESTION, Requestor, negotiate
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("dulproto")
 
 TURN_BYTES: Final = 64 << 10  # of one answer in one turn of the loop, so that others are served in between
+TURN_SECONDS: Final = 0.0005  # or as long as it takes to begin what comes next
 QUEUED_MESSAGES: Final = 16  # requests that wait behind the one being served, before reading stops
 QUEUED_BYTES: Final = 1 << 20
 
@@ -264,6 +266,7 @@ class Acceptor(Connection):
         if operation is None or responses is None:
             return
         sent = 0
+        end = perf_counter() + TURN_SECONDS
         while self.writable and sent < TURN_BYTES:
             try:
                 data = next(responses, None)
@@ -275,6 +278,8 @@ class Acceptor(Connection):
                 break
             self._send(data)
             sent += len(data)
+            if perf_counter() > end:
+                break
         self.flush()
         if self.operation is operation and self.writable:
             self._turn = self.loop.call_soon(self._advance)

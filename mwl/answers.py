@@ -7,12 +7,12 @@ entries are compared one by one, since a changed entry has a new slot; an answer
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from datetime import date, datetime
 from operator import is_
 from typing import Final, Protocol
 
-from dulproto import Answer
+from dulproto import Answer, Operation
 
 from .slot import Slot
 from .worklist import Worklist
@@ -67,6 +67,18 @@ class KeptAnswer(Answer):
         """Tell whether these are the entries, unchanged, that the answer was made of."""
         mine = self.slots
         return self.today == today and len(mine) == len(slots) and all(map(is_, mine, slots))
+
+    def pieces(self, operation: Operation, responses: int) -> Iterator[bytes]:
+        """Give the answer so many responses at a time."""
+        message_id = operation.message_id.to_bytes(2, "little")
+        segments = self.segments
+        for start in range(0, len(segments), responses):
+            piece = message_id.join(segments[start : start + responses])
+            if start + responses < len(segments):
+                yield piece + message_id
+            else:
+                operation.final_status = self.status
+                yield piece
 
     def drop(self) -> None:
         """Let go of the bytes; whoever still holds the answer finds it no good."""

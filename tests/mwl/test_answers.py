@@ -29,18 +29,24 @@ def config(**rules: object) -> Config:
     return from_table({"ae": [{"title": "WORKLIST", **rules}]})
 
 
-def ask(provider: Provider, keys: list[str], message_id: int = 1, maximum_length: int = 16384) -> bytes:
+def _operation(keys: list[str], message_id: int, maximum_length: int) -> Operation:
     context = PresentationContext(1, dulproto.MODALITY_WORKLIST_FIND, dulproto.IMPLICIT_LE)
     command = CommandSet(command_field=CommandField.C_FIND_RQ, message_id=message_id)
     identifier = dulproto.encode_data_set(query_keys(keys), dulproto.IMPLICIT_LE)
     template = ResponseTemplate(1, CommandField.C_FIND_RQ, dulproto.MODALITY_WORKLIST_FIND, maximum_length)
-    operation = Operation(
+    return Operation(
         Message(1, command, identifier), context, template, called_ae_title="WORKLIST", calling_ae_title="CT1"
     )
+
+
+def ask(provider: Provider, keys: list[str], message_id: int = 1, maximum_length: int = 16384) -> bytes:
+    operation = _operation(keys, message_id, maximum_length)
     answer = provider.find(operation)
     if isinstance(answer, dulproto.Answer):
         return answer.encode(message_id)
-    return b"".join(answer)
+    sent = b"".join(answer)  # type: ignore[arg-type]
+    assert operation.final_status == 0
+    return sent
 
 
 def filled(entries: list[Entry]) -> Worklist:
@@ -153,3 +159,58 @@ def test_replacing_an_answer_gives_its_bytes_back() -> None:
     for _ in range(100):
         cache.put("same", kept([b"x" * 500, b""]))
     assert cache.size < 1200
+
+
+MANY = sample_entries(450, TODAY)
+
+
+@pytest.mark.parametrize("maximum_length", [40, 16384, 0])
+def test_a_long_answer_is_the_same_made_and_kept_and_response_by_response(maximum_length: int) -> None:
+    provider = Provider(filled(MANY), config(), Clock())
+    made = ask(provider, [], 7, maximum_length)
+    kept = [ask(provider, [], 7, maximum_length) for _ in range(2)]
+    assert kept == [made, made]
+    # Response by response: that of each entry alone, in the order of the list, and one final response.
+    listed = provider.worklist.match(
+        provider._query(_operation([], 7, maximum_length), provider.rules("WORKLIST", "CT1")),
+        provider.rules("WORKLIST", "CT1").view,
+        Clock()(),
+    )
+    assert len(listed) > 300
+    one_by_one = []
+    for slot in listed:
+        alone = Provider(filled([slot.entry]), config(), Clock())
+        answer = ask(alone, [], 7, maximum_length)
+        final = ask(Provider(Worklist(), config(), Clock()), [], 7, maximum_length)
+        assert answer.endswith(final)
+        one_by_one.append(answer.removesuffix(final))
+    assert b"".join(one_by_one) + final == made
+
+
+def test_a_long_answer_is_sent_in_pieces_that_leave_room_for_others() -> None:
+    provider = Provider(filled(MANY), config(), Clock())
+    for _ in range(2):
+        given = provider.find(_operation([], 7, 16384))
+        assert not isinstance(given, dulproto.Answer)
+        assert max(map(len, given)) < 128 << 10
+
+
+def test_a_long_answer_whose_entries_change_is_made_anew() -> None:
+    worklist = filled(MANY)
+    provider = Provider(worklist, config(), Clock())
+    before = ask(provider, [])
+    listed = next(entry for entry in MANY if entry.step.status == "SCHEDULED")
+    worklist.remove(listed.key)
+    after = ask(provider, [])
+    assert len(after) < len(before)
+    assert after == ask(Provider(worklist, config(), Clock()), [])
+
+
+def test_a_long_answer_that_was_broken_off_is_not_kept() -> None:
+    provider = Provider(filled(MANY), config(), Clock())
+    operation = _operation([], 7, 16384)
+    given = iter(provider.find(operation))  # type: ignore[arg-type]
+    next(given)
+    given.close()  # type: ignore[attr-defined]
+    assert operation.final_status is None
+    assert provider._answers.size == 0
