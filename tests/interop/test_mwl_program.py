@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -110,6 +112,8 @@ async def test_the_commands_that_demo_prints_work_as_printed(demo: Program) -> N
     commands = [line.strip() for line in demo.printed.splitlines() if line.startswith("  ")]
     assert len(commands) == 4
     for command in commands:
+        if shutil.which(command.split()[0]) is None and not os.environ.get("CI"):
+            continue  # DCMTK is not there; the other commands are what comes with Python, and curl
         status, printed = await output("sh", "-c", command)
         assert status == 0, printed
         assert "CT" in printed or "Success" in printed
