@@ -185,19 +185,6 @@ async def test_our_client_queries_its_server(syntax: str, provider: Callable[...
     assert found == [(0xFF00, b"Doe^000000"), (0xFF00, b"Doe^000001"), (0, None)]
 
 
-async def test_our_client_cancels_a_query_of_its_server(provider: Callable[..., int]) -> None:
-    port = provider(matches=5000)
-    async with dulproto.connect("localhost", port) as association:
-        statuses = []
-        async for status, _ in association.c_find(KEYS):
-            statuses.append(status)
-            if len(statuses) == 2:
-                association.c_cancel()
-        assert statuses[-1] == 0xFE00
-        assert len(statuses) < 5000
-        assert await association.c_echo() == 0
-
-
 async def test_our_client_leaves_a_query_of_its_server_and_goes_on(provider: Callable[..., int]) -> None:
     port = provider(matches=5000)
     async with dulproto.connect("localhost", port) as association:
