@@ -121,6 +121,14 @@ _TABLE = """
 71 0038,0050   LO 1   SpecialNeeds                                      -     O   2   patient.special_needs
 43 0038,0300   LO 1   CurrentPatientLocation                            -     O   2   request.current_patient_location
 66 0038,0500   LO 1   PatientState                                      -     O   2   request.patient_state
+0  0040,0026   SQ 1   OrderPlacerIdentifierSequence                     -     O   3   request.placer_issuer
+0  >0040,0031  UT 1   LocalNamespaceEntityID                            -     O   1C  namespace
+0  >0040,0032  UT 1   UniversalEntityID                                 -     O   1C  universal_id
+0  >0040,0033  CS 1   UniversalEntityIDType                             -     O   1C  universal_id_type
+0  0040,0027   SQ 1   OrderFillerIdentifierSequence                     -     O   3   request.filler_issuer
+0  >0040,0031  UT 1   LocalNamespaceEntityID                            -     O   1C  namespace
+0  >0040,0032  UT 1   UniversalEntityID                                 -     O   1C  universal_id
+0  >0040,0033  CS 1   UniversalEntityIDType                             -     O   1C  universal_id_type
 2  0040,0100   SQ 1   ScheduledProcedureStepSequence                    Q     R   1   step
 6  >0008,0060  CS 1   Modality                                          S     R   1   modality
 0  >0018,0015  CS 1   BodyPartExamined                                  -     O   3   body_part_examined

@@ -223,7 +223,10 @@ _ITEM_TYPES: Final[tuple[tuple[str, Callable[[dict[str, Any]], Any]], ...]] = (
     ("value", _identifier),
     ("universal_id", lambda values: Issuer(**values)),
 )
-_SINGLE_ITEMS: Final = frozenset({"procedure.code", "request.accession_issuer", "request.admission_issuer"})
+_SINGLE_ITEMS: Final = frozenset(
+    {"procedure.code", "request.accession_issuer", "request.admission_issuer"}
+    | {"request.placer_issuer", "request.filler_issuer"}
+)
 
 
 def _from_level(dataset: Dataset, attributes: tuple[Attribute, ...], faults: list[Fault]) -> dict[str, Any]:

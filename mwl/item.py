@@ -123,7 +123,9 @@ class ImagingServiceRequest(msgspec.Struct, frozen=True, gc=False, omit_defaults
     accession_number: str = ""
     accession_issuer: Issuer | None = None
     placer_order_number: str = ""
+    placer_issuer: Issuer | None = None
     filler_order_number: str = ""
+    filler_issuer: Issuer | None = None
     requesting_physician: str = ""
     requesting_service: str = ""
     referring_physician: str = ""

@@ -21,7 +21,8 @@ _SHARED: Final = {
         "status",
     ),
     "request": (
-        *("accession_issuer", "requesting_physician", "requesting_service", "referring_physician"),
+        *("accession_issuer", "placer_issuer", "filler_issuer", "requesting_physician", "requesting_service"),
+        "referring_physician",
         *("institution_name", "admission_issuer", "current_patient_location", "patient_state"),
     ),
 }

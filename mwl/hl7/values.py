@@ -45,7 +45,9 @@ RequestedProcedureComments                        procedure.comments            
 AccessionNumber                                   request.accession_number          id
 IssuerOfAccessionNumberSequence                   request.accession_issuer          issuer
 PlacerOrderNumberImagingServiceRequest            request.placer_order_number       id
+OrderPlacerIdentifierSequence                     request.placer_issuer             issuer
 FillerOrderNumberImagingServiceRequest            request.filler_order_number       id
+OrderFillerIdentifierSequence                     request.filler_issuer             issuer
 RequestingPhysician                               request.requesting_physician      person
 RequestingService                                 request.requesting_service        text
 InstitutionName                                   request.institution_name          text

@@ -72,6 +72,8 @@ FULL = Entry(
     ImagingServiceRequest(
         accession_number="ACC1",
         accession_issuer=Issuer("RIS", "1.2.3.4", "ISO"),
+        placer_issuer=Issuer("HIS"),
+        filler_issuer=Issuer("RIS", "1.2.3.4", "ISO"),
         placer_order_number="P1",
         filler_order_number="F1",
         requesting_physician="House^Gregory",
