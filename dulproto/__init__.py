@@ -89,7 +89,7 @@ from .fsm import Action, Event, State
 from .items import ProposedContext, UserIdentity, UserInformation
 from .pdu import AssociateAc, AssociateRj, AssociateRq, PduType, check_ae_title, encode_ae_titles
 from .repeat import Answer
-from .server import Server, serve
+from .server import Associations, Server, serve
 from .service import Handler, Operation, Services, answer_echo
 from .status import Status, StatusCategory, category
 from .uids import (
@@ -135,6 +135,7 @@ __all__ = [
     "AssociationEvent",
     "AssociationRejected",
     "AssociationTimeout",
+    "Associations",
     "Check",
     "ClientAssociation",
     "CommandField",

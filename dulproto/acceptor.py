@@ -107,13 +107,15 @@ class Acceptor(Connection):
             return False
         ae, ac = negotiated.decision.ae, negotiated.decision.pdu
         policy = server.policies[ae]
-        if server.refuses_for_now or 0 < policy.max_associations <= server.associations[ae]:
+        if server.refuses_for_now:
             return False
         if self.peer not in negotiated.hosts:
             check = policy.check_requestor
             if check is not None and check(self.peer, negotiated.calling_ae_title) is not None:
                 return False
             server.profiles.remember(self.peer, data, negotiated)
+        if not server.associations.take(ae, policy.max_associations):
+            return False
         assert isinstance(ac, AssociateAc)  # no other is remembered
         now = self.loop.time()
         association.accept_again(negotiated.rq, ac, negotiated.encoded_ac, negotiated.contexts, now)
@@ -156,6 +158,10 @@ class Acceptor(Connection):
         self.requestor = Requestor(self.peer, server.associations, server.refuses_for_now)
         try:
             decision = negotiate(event.rq, server.policies, self.requestor)
+            while isinstance(decision.pdu, AssociateAc) and not server.associations.take(
+                decision.ae, server.policies[decision.ae].max_associations
+            ):  # another process has taken the last place meanwhile
+                decision = negotiate(event.rq, server.policies, self.requestor)
         except Exception as error:  # of a check that a policy carries
             self._log_failure(error)
             self.association.reject(AssociateRj(*CONGESTION), now)
@@ -174,13 +180,11 @@ class Acceptor(Connection):
             self.association.abort(now)
 
     def _begin(self, negotiated: Negotiated) -> None:
-        """Take a place; the counters are by the keys of the policies."""
+        """Begin an association that has its place; the counters are by the keys of the policies."""
         self._negotiated = negotiated
         self._established = True
         self.called_ae_title, self.calling_ae_title = negotiated.called_ae_title, negotiated.calling_ae_title
-        ae = negotiated.decision.ae
-        self.server.associations[ae] += 1
-        self.server.accepted[ae] += 1
+        self.server.accepted[negotiated.decision.ae] += 1
 
     def _end(self, how: str, level: int = logging.INFO) -> None:
         """End what runs and give the place back, which is taken until the association ends, not its socket."""
@@ -191,7 +195,7 @@ class Acceptor(Connection):
         if not self._established or self._negotiated is None:
             return
         self._established = False
-        self.server.associations[self._negotiated.decision.ae] -= 1
+        self.server.associations.give_back(self._negotiated.decision.ae)
         self.server.operations += self.operations
         self.server.changed.set()
         if logger.isEnabledFor(level):

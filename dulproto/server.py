@@ -18,6 +18,24 @@ from .service import Services
 STALLED_SECONDS: Final = 60.0  # how long a peer may leave our answer unread; 0 for ever
 
 
+class Associations(Counter[str]):
+    """How many associations are open, by the keys of the policies.
+
+    Where several processes serve one port, a subclass counts those of all, so that a limit holds for them together.
+    """
+
+    def take(self, ae: str, limit: int) -> bool:
+        """Count one that begins, unless there are `limit` of them; 0 = no limit."""
+        if 0 < limit <= self[ae]:
+            return False
+        self[ae] += 1
+        return True
+
+    def give_back(self, ae: str) -> None:
+        """Count one that has ended."""
+        self[ae] -= 1
+
+
 class Server:
     """A DICOM server: its listeners, its connections, what it offers.  Made by `serve`.
 
@@ -34,7 +52,7 @@ class Server:
         self.stalled_seconds = stalled_seconds
         self.loop = asyncio.get_running_loop()
         self.connections: set[Acceptor] = set()
-        self.associations: Counter[str] = Counter()  # established, by the keys of `policies`
+        self.associations = Associations()
         # Since the start, counted when an association begins or ends, so that serving a message costs nothing more.
         self.accepted: Counter[str] = Counter()  # by the keys of `policies`
         self.refused: Counter[str] = Counter()  # by the name of the check that decided
@@ -138,16 +156,20 @@ async def serve(
     backlog: int = 1024,
     stalled_seconds: float = STALLED_SECONDS,
     max_connections: int = 0,
+    associations: Associations | None = None,
 ) -> Server:
     """Listen for associations and serve them.
 
     `services` maps abstract syntax and command field to handlers.  `policies` maps called AE titles to what they
     accept; by default any title is accepted, with every abstract syntax of `services`.  `port` 0 takes a free one,
-    see `Server.addresses`.  Associations beyond `max_connections` are refused for now, 0 = no limit.
+    see `Server.addresses`.  Associations beyond `max_connections` are refused for now, 0 = no limit.  `associations`
+    counts them.
     """
     if policies is None:
         policies = {"*": Policy(abstract_syntaxes=dict.fromkeys(services, DEFAULT_TRANSFER_SYNTAXES))}
     server = Server(policies, services, limits or Limits(), stalled_seconds)
     server.max_connections = max_connections
+    if associations is not None:
+        server.associations = associations
     await server.listen(host, port, ssl=ssl, reuse_port=reuse_port or None, backlog=backlog)
     return server

@@ -219,3 +219,25 @@ async def test_both_ends_send_at_once_and_are_kept_alive() -> None:
             sock = connection.transport.get_extra_info("socket")
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+class SharedPlaces(dulproto.Associations):
+    """Places that another process takes too: whenever we want one, it has been faster."""
+
+    wants_them = False
+
+    def take(self, ae: str, limit: int) -> bool:
+        self[ae] += self.wants_them
+        return super().take(ae, limit)
+
+
+@pytest.mark.parametrize("calling", ["CT1", "CT2"], ids=["by bytes that came before", "by negotiation"])
+async def test_the_last_place_that_another_process_takes_meanwhile_is_not_given_twice(calling: str) -> None:
+    policy = Policy(abstract_syntaxes={VERIFICATION: (dulproto.IMPLICIT_LE,)}, max_associations=2)
+    places = SharedPlaces()
+    async with await dulproto.serve(ECHO, port=0, policies={"*": policy}, associations=places) as server:
+        await connect(server, calling_ae_title="CT1")
+        places.wants_them = True
+        with pytest.raises(AssociationRejected, match="local-limit-exceeded"):
+            await connect(server, calling_ae_title=calling)
+        assert (places["*"], server.accepted["*"], server.refused["associations"]) == (2, 1, 1)
