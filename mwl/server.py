@@ -4,48 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import date, datetime
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import dulproto
-
-from .access import policies, resolve_hosts
+from .access import resolve_hosts
 from .config import Config, ConfigError, Hl7, load
-from .item import Entry
 from .lock import lock
-from .scp import Provider
+from .process import raise_file_limit
+from .process import run as run_loop
+from .replica import FOLLOW_SECONDS, TIDY_SECONDS, Replica, again_and_again
+from .report import Report, report_of
 from .store import Forget, Store
-from .worklist import Worklist
 
 if TYPE_CHECKING:
-    from .hl7.mapping import Mapping
+    from .hl7.mapping import Mapping as Hl7Mapping
     from .hl7.mllp import Hl7Server
 
 __all__ = ["Running", "run", "running", "serve"]
 
 logger = logging.getLogger("mwl")
 
-FOLLOW_SECONDS: Final = 0.1  # between looks for what other processes, such as `mwl import`, have committed
 RESOLVE_SECONDS: Final = 300.0  # between look-ups of the host names in the configuration
-TIDY_SECONDS: Final = 3600.0  # between looks for entries that are too old
 DRAIN_SECONDS: Final = 10.0
 
 # What takes effect at the start only.
 _AT_START: Final = (("store", "path"), ("dicom", "host"), ("dicom", "port"), ("http", "host"), ("http", "port"))
-RESERVED_FILES: Final = 100  # open files that are not for DICOM connections: the store, HTTP, HL7, logs
 
 
-_FIRST_DAY: Final = date(2, 1, 1).toordinal()
-
-
-class Running:
+class Running(Replica):
     """A provider that serves; `running` makes one and ends it.
 
     `reload` puts another configuration in force: associations that are open go on, with what they negotiated.
@@ -58,72 +50,53 @@ class Running:
         store: Store,
         now: Callable[[], datetime],
     ) -> None:
-        self.config = config
+        super().__init__(config, store, now)
         self.source = source
-        self.store = store
-        self.worklist = Worklist()
-        self.revision = 0
-        self.provider = Provider(self.worklist, config, now)
-        self.server: dulproto.Server | None = None
+        self.store: Store = store
         self.hl7: Hl7Server | None = None
-        self._resolved: dict[str, tuple[str, ...]] = {}
+        self.resolved: dict[str, tuple[str, ...]] = {}
+        """The addresses of each host name in the configuration."""
         self.addresses: dict[str, str] = {}
         """Where each service listens, as HOST:PORT."""
         self.http_answers: Counter[tuple[str, int]] = Counter()
         """How many answers by method and status."""
 
-    def follow(self) -> None:
-        """Take over what has been committed to the store; while that fails, queries are not answered, R-070."""
-        self.provider.source_is_down = True
-        for logged in self.store.follow(self.revision):
-            if logged.entry is None or self.is_expired(logged.entry):
-                self.worklist.remove(logged.key)
-            else:
-                self.worklist.put(logged.entry)
-            self.revision = logged.revision
-        self.provider.source_is_down = False
+    # --- the entries ----------------------------------------------------------------------------------------------
 
-    def load(self) -> None:
-        """Fill the worklist from the store."""
-        gc.disable()  # nothing of what is loaded is garbage: 0.4 s against 1.2 s for 100,000 entries
-        try:
-            self.revision, entries = self.store.load()
-            for entry in entries:
-                if not self.is_expired(entry):
-                    self.worklist.put(entry)
-        finally:
-            gc.enable()
-            gc.freeze()
-            gc.set_threshold(20_000, 20, 100)  # an association leaves no cycles: python -m bench load
-
-    def is_expired(self, entry: Entry) -> bool:
-        """Tell whether an entry started so long ago that it is not listed to anybody any more."""
-        days, start = self.config.store.expire_days, entry.step.start_date
-        return days > 0 and start is not None and start < self.days_ago(days)
-
-    def days_ago(self, days: int) -> date:
-        """Give the day so many days before today, or the first one that can also be told as seconds."""
-        return date.fromordinal(max(self.provider.now().date().toordinal() - days, _FIRST_DAY))
+    async def committed(self, revision: int) -> None:
+        """See that what has just been committed is listed."""
+        self.follow()
 
     async def tidy(self) -> None:
         """Let old entries go: from the worklist after `expire_days`, from the store after `retain_days`."""
-        for entry in [entry for entry in self.worklist if self.is_expired(entry)]:
-            self.worklist.remove(entry.key)
+        self.expire()
         if self.config.store.retain_days:
             await self.store.commit([Forget(self.days_ago(self.config.store.retain_days))], "retention")
 
-    async def look_up_policies(self, config: Config | None = None) -> dict[str, dulproto.Policy]:
-        """Make the policies of a configuration, by default of the one in force, with host names looked up anew."""
-        config = config or self.config
-        self._resolved = await resolve_hosts(config)
-        return policies(config, self._resolved)
+    # --- how things are -------------------------------------------------------------------------------------------
+
+    @property
+    def associations(self) -> Mapping[str, int]:
+        """How many associations are open, by AE title."""
+        return self.server.associations if self.server is not None else {}
+
+    @property
+    def why_not_ready(self) -> str:
+        """Say why it is no use to ask now; empty if it is."""
+        return "the provider is stopping" if self.server is None or self.server.congested else ""
+
+    async def report(self, *, associations: bool = False) -> Report:
+        """Tell of all that has been served since the start."""
+        return report_of(self.server, associations=associations)
+
+    # --- the configuration ----------------------------------------------------------------------------------------
 
     async def look_up_hosts(self) -> None:
         """Look up host names again: addresses change."""
-        before = self._resolved
-        found = await self.look_up_policies()
-        if self._resolved != before and self.server is not None:
-            self.server.policies = found
+        config = self.config
+        resolved = await resolve_hosts(config)
+        if resolved != self.resolved and config is self.config:
+            await self._put_in_force(config, resolved)
 
     async def use(self, config: Config) -> None:
         """Put a configuration in force.
@@ -131,16 +104,15 @@ class Running:
         Raises:
             ConfigError: the HL7 mapping that it names has faults, and nothing has changed.
         """
-        assert self.server is not None
-        if self.hl7 is not None and config.hl7 is not None:
-            self.hl7.use(_mapping(config.hl7))
-        self.server.policies = await self.look_up_policies(config)
-        self.server.limits = limits(config)
-        before, self.config = self.config, config
-        self.provider.use(config)
-        if config.store.expire_days != before.store.expire_days:
-            self.load()
-            await self.tidy()
+        mapping = _mapping(config.hl7) if self.hl7 is not None and config.hl7 is not None else None
+        resolved = await resolve_hosts(config)
+        if self.hl7 is not None and mapping is not None:
+            self.hl7.use(mapping)
+        await self._put_in_force(config, resolved)
+
+    async def _put_in_force(self, config: Config, resolved: dict[str, tuple[str, ...]]) -> None:
+        self.resolved = resolved
+        self.put_in_force(config, resolved)
 
     async def reload(self) -> None:
         """Read the configuration file again; a faulty one is refused as a whole, and the old one stays in force.
@@ -156,11 +128,6 @@ class Running:
                 logger.warning("%s.%s has changed: it takes effect at the next start", table, name)
         await self.use(config)
         logger.info("configuration reloaded from %s", self.source)
-
-
-def limits(config: Config) -> dulproto.Limits:
-    """Give the limits of the association layer."""
-    return dulproto.Limits(artim=config.dicom.artim_seconds, idle=config.dicom.idle_seconds)
 
 
 @contextlib.asynccontextmanager
@@ -179,15 +146,9 @@ async def running(
     with lock(config.store.path), contextlib.closing(Store(config.store.path)) as store:
         provider = Running(config, source, store, now)
         provider.load()
-        provider.server = await dulproto.serve(
-            provider.provider.services(),
-            host=config.dicom.host,
-            port=config.dicom.port,
-            policies=await provider.look_up_policies(),
-            limits=limits(config),
-            stalled_seconds=config.dicom.send_seconds,
-            max_connections=max_connections(),
-        )
+        provider.resolved = await resolve_hosts(config)
+        await provider.listen(config.dicom.port, provider.resolved)
+        assert provider.server is not None
         provider.addresses["dicom"] = _host_and_port(*provider.server.addresses[0])
         tasks = [
             asyncio.create_task(again_and_again(provider.follow, FOLLOW_SECONDS)),
@@ -212,7 +173,7 @@ async def _serving_hl7(provider: Running, drain_seconds: float) -> AsyncIterator
         return
     from .hl7.mllp import serve_hl7
 
-    provider.hl7 = await serve_hl7(hl7, provider.store, _mapping(hl7), committed=lambda revision: provider.follow())
+    provider.hl7 = await serve_hl7(hl7, provider.store, _mapping(hl7), committed=provider.committed)
     provider.addresses["hl7"] = _host_and_port(*provider.hl7.addresses[0])
     try:
         yield
@@ -220,7 +181,7 @@ async def _serving_hl7(provider: Running, drain_seconds: float) -> AsyncIterator
         await provider.hl7.close(drain_seconds)
 
 
-def _mapping(hl7: Hl7) -> Mapping:
+def _mapping(hl7: Hl7) -> Hl7Mapping:
     from .hl7.mapping import MappingError, load_mapping
 
     try:
@@ -246,25 +207,6 @@ async def _serving_http(provider: Running) -> AsyncIterator[None]:
 
 def _host_and_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-async def again_and_again(function: Callable[[], Awaitable[None] | None], seconds: float) -> None:
-    """Call a function at the start and every so many seconds; what fails once may go well the next time."""
-    failure = ""
-    while True:
-        try:
-            pending = function()
-            if pending is not None:
-                await pending
-        except Exception as error:
-            if failure != str(error):  # once, not ten times a second
-                failure = str(error)
-                logger.exception("%s failed, and is tried again every %g s", function.__name__, seconds)
-        else:
-            if failure:
-                failure = ""
-                logger.info("%s works again", function.__name__)
-        await asyncio.sleep(seconds)
 
 
 async def serve(config: Config, source: Path | None, announce: Callable[[Running], None]) -> None:
@@ -305,33 +247,9 @@ async def _reload(provider: Running) -> None:
 
 
 def run(config: Config, source: Path | None, announce: Callable[[Running], None]) -> None:
-    """Serve, on uvloop where there is one."""
+    """Serve until told to stop."""
     raise_file_limit()
-    runner: Any = asyncio.run
-    with contextlib.suppress(ImportError):
-        import uvloop
-
-        runner = uvloop.run
-    runner(serve(config, source, announce))
-
-
-def raise_file_limit() -> None:
-    """Let this process have as many open files, and so associations, as the system allows it."""
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
-
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def max_connections() -> int:
-    """Say how many connections the open files of this process allow, with some left for everything else; 0 = any."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 0 if soft == resource.RLIM_INFINITY else max(soft - RESERVED_FILES, 1)
+    run_loop(serve(config, source, announce))
 
 
 def ready_line(provider: Running) -> str:

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 import apsw
@@ -239,7 +239,7 @@ class Feed:
         self,
         store: Store,
         mapping: Mapping,
-        committed: Callable[[int], None] | None = None,
+        committed: Callable[[int], Awaitable[None]] | None = None,
         clock: Callable[[], datetime] = datetime.now,
     ) -> None:
         self.store, self.mapping = store, mapping
@@ -255,7 +255,7 @@ class Feed:
             except Exception as exc:
                 self.answered["AE"] += 1
                 return await self._failed(delivery, exc)
-            return self._answered(delivery, revision)
+            return await self._answered(delivery, revision)
         if delivery is None:
             self.answered["none"] += 1
             return None
@@ -315,12 +315,12 @@ class Feed:
         delimiters = delivery.message.delimiters
         return encode_ack(header, Answer("AE", (fault,)), delivery.now, os.urandom(10).hex(), delimiters)
 
-    def _answered(self, delivery: _Delivery, revision: int) -> bytes:
+    async def _answered(self, delivery: _Delivery, revision: int) -> bytes:
         header, answer = delivery.message.header, delivery.answer
         self.answered["repeated" if delivery.is_repeated else answer.code] += 1
         if self._committed:
             try:
-                self._committed(revision)
+                await self._committed(revision)
             except Exception:  # what is on disk must be acknowledged, whoever stumbles over it
                 logger.exception("revision %d is in the store, but could not be told", revision)
         if answer.code != "AA":

@@ -11,7 +11,7 @@ import logging
 import re
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
 from ..config import Hl7
@@ -284,12 +284,12 @@ async def serve_hl7(
     store: Store,
     mapping: Mapping,
     *,
-    committed: Callable[[int], None] | None = None,
+    committed: Callable[[int], Awaitable[None]] | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> Hl7Server:
     """Listen for HL7 v2 messages and keep what they say in a store.
 
-    `committed` is called with the store's revision after each message, before the message is acknowledged.
+    `committed` is called with the store's revision after each message, and waited for before it is acknowledged.
 
     Raises:
         OSError: the address cannot be listened on.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,10 +11,12 @@ import msgspec
 
 from dulproto import __version__
 
+from ..report import Report
+
 if TYPE_CHECKING:
     from ..server import Running
 
-__all__ = ["CONTENT_TYPE", "Metric", "metrics_text", "operations"]
+__all__ = ["CONTENT_TYPE", "Metric", "metrics_text"]
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -33,40 +33,31 @@ class Metric(msgspec.Struct, frozen=True):
     labels: tuple[str, ...] = ()
 
 
-def metrics_text(running: Running) -> str:
+def metrics_text(running: Running, report: Report) -> str:
     """Write all metrics."""
-    return "".join(line + "\n" for metric in _metrics(running) for line in _lines(metric))
+    return "".join(line + "\n" for metric in _metrics(running, report) for line in _lines(metric))
 
 
-def operations(running: Running) -> int:
-    """Count the requests since the start, those of associations that are open included."""
-    server = running.server
-    return server.operations + sum(each.operations for each in server.connections) if server else 0
-
-
-def _metrics(running: Running) -> Iterator[Metric]:
-    server, config = running.server, running.config
+def _metrics(running: Running, report: Report) -> Iterator[Metric]:
+    config = running.config
     yield Metric("mwl_info", "gauge", "The version that runs.", {(__version__,): 1}, ("version",))
     yield _gauge("mwl_start_time_seconds", "When the program started, since the epoch.", _STARTED)
     yield _gauge("mwl_entries", "Entries in the worklist, whatever their status.", len(running.worklist))
     yield _gauge("mwl_store_revision", "The last change of the store that the worklist has.", running.revision)
     yield _gauge("mwl_store_size_bytes", "Size of the store with its companions.", _store_size(config.store.path))
     yield _counter("mwl_worklist_changes_total", "Changes of the worklist in memory.", running.worklist.version)
-    if server is not None:
-        titles = [ae.title for ae in config.ae]
-        is_open = _by_label((title, server.associations[title]) for title in titles)
-        yield Metric("mwl_associations", "gauge", "Associations that are open.", is_open, ("ae",))
-        limits = _by_label((ae.title, ae.max_associations) for ae in config.ae)
-        yield Metric("mwl_associations_limit", "gauge", "Associations at a time; 0 = no limit.", limits, ("ae",))
-        accepted = _by_label((title, server.accepted[title]) for title in titles)
-        yield Metric("mwl_associations_accepted_total", "counter", "Associations accepted.", accepted, ("ae",))
-        refused = _by_label(sorted(server.refused.items()))
-        refusals = "Associations rejected or aborted, by the check that failed."
-        yield Metric("mwl_associations_refused_total", "counter", refusals, refused, ("check",))
-        yield _gauge(
-            "mwl_dicom_connections", "Connections that are open, associated or not.", len(server.connections)
-        )
-        yield _counter("mwl_dicom_operations_total", "C-FIND and C-ECHO requests.", operations(running))
+    titles = [ae.title for ae in config.ae]
+    is_open = _by_label((title, running.associations.get(title, 0)) for title in titles)
+    yield Metric("mwl_associations", "gauge", "Associations that are open.", is_open, ("ae",))
+    limits = _by_label((ae.title, ae.max_associations) for ae in config.ae)
+    yield Metric("mwl_associations_limit", "gauge", "Associations at a time; 0 = no limit.", limits, ("ae",))
+    accepted = _by_label((title, report.accepted.get(title, 0)) for title in titles)
+    yield Metric("mwl_associations_accepted_total", "counter", "Associations accepted.", accepted, ("ae",))
+    refusals = "Associations rejected or aborted, by the check that failed."
+    refused = _by_label(sorted(report.refused.items()))
+    yield Metric("mwl_associations_refused_total", "counter", refusals, refused, ("check",))
+    yield _gauge("mwl_dicom_connections", "Connections that are open, associated or not.", report.connections)
+    yield _counter("mwl_dicom_operations_total", "C-FIND and C-ECHO requests.", report.operations)
     if running.hl7 is not None:
         messages = _by_label(sorted(running.hl7.feed.answered.items()))
         yield Metric("mwl_hl7_messages_total", "counter", "HL7 messages, by their answer.", messages, ("answer",))
@@ -74,9 +65,9 @@ def _metrics(running: Running) -> Iterator[Metric]:
         (method, str(status)): number for (method, status), number in sorted(running.http_answers.items())
     }
     yield Metric("mwl_http_answers_total", "counter", "HTTP answers.", answers, ("method", "status"))
-    yield _counter("mwl_process_cpu_seconds_total", "Processor time used.", time.process_time())
-    yield _gauge("mwl_process_resident_memory_bytes", "Memory in use.", _resident_bytes())
-    yield _gauge("mwl_process_open_fds", "Open files and sockets.", _open_files())
+    yield _counter("mwl_process_cpu_seconds_total", "Processor time used.", report.cpu_seconds)
+    yield _gauge("mwl_process_resident_memory_bytes", "Memory in use.", report.resident_bytes)
+    yield _gauge("mwl_process_open_fds", "Open files and sockets.", report.open_files)
 
 
 def _by_label(values: Iterable[tuple[str, float]]) -> dict[tuple[str, ...], float]:
@@ -106,18 +97,3 @@ def _escaped(value: str) -> str:
 
 def _store_size(path: Path) -> int:
     return sum(part.stat().st_size for suffix in ("", "-wal") if (part := Path(f"{path}{suffix}")).exists())
-
-
-def _resident_bytes() -> int:
-    if sys.platform == "linux":
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    if sys.platform == "win32":
-        return 0
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _open_files() -> int:
-    folder = Path("/proc/self/fd")
-    return len(os.listdir(folder)) if folder.exists() else 0

@@ -12,12 +12,12 @@ from string import Template
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlencode
 
-from dulproto import EXPLICIT_LE, State, __version__
+from dulproto import EXPLICIT_LE, __version__
 
 from ..explain import Explanation, explain
 from ..item import STATUSES, Entry, PatientIdentifier
+from ..report import Report
 from .listing import Listing, ListingError, decode_listing, find
-from .metrics import operations
 
 if TYPE_CHECKING:
     from ..server import Running
@@ -43,7 +43,7 @@ _ALL: Final = "all"
 Parameters = Sequence[tuple[str, str]]
 
 
-def render_page(running: Running, parameters: Parameters) -> tuple[str, int, dict[str, str]]:
+def render_page(running: Running, report: Report, parameters: Parameters) -> tuple[str, int, dict[str, str]]:
     """Write the page; gives its HTML, status and headers."""
     now = running.provider.now()
     if not parameters:
@@ -72,12 +72,12 @@ def render_page(running: Running, parameters: Parameters) -> tuple[str, int, dic
         ),
         aes=_options(given.get("ae", ""), {"": "(any)", **{each.title: each.title for each in config.ae}}),
         remotes="".join(f'<option value="{escape(remote.title)}">' for remote in config.remote),
-        state=_state(running),
+        state=_state(running, report),
         count=f"<b>{total:,}</b> {'entry' if total == 1 else 'entries'}",
         pages=_pages(parameters, offset, shown, total),
         entries=entries,
-        worklists=_worklists(running),
-        associations=_associations(running),
+        worklists=_worklists(running, report),
+        associations=_associations(report),
         version=f"mwl {escape(__version__)}",
         now=f"{now:%Y-%m-%d %H:%M:%S}",
     )
@@ -163,37 +163,33 @@ def _reasons(explanation: Explanation) -> Iterator[str]:
 # --- the provider -------------------------------------------------------------------------------------------------
 
 
-def _state(running: Running) -> str:
-    server = running.server
-    stopping = ' · <b class="bad">stopping</b>' if server and server.congested else ""
+def _state(running: Running, report: Report) -> str:
+    trouble = f' · <b class="bad">{escape(running.why_not_ready)}</b>' if running.why_not_ready else ""
     addresses = " · ".join(f"{name} {address}" for name, address in running.addresses.items())
-    counts = f"{len(running.worklist):,} entries, revision {running.revision:,} · {operations(running):,} requests"
-    return f"{escape(addresses)} · {counts}{stopping}"
+    counts = f"{len(running.worklist):,} entries, revision {running.revision:,} · {report.operations:,} requests"
+    return f"{escape(addresses)} · {counts}{trouble}"
 
 
-def _worklists(running: Running) -> str:
-    server = running.server
+def _worklists(running: Running, report: Report) -> str:
     rows = [
         (
             escape(ae.title),
-            f"{server.associations[ae.title] if server else 0} of {ae.max_associations or 'any number'}",
-            f"{server.accepted[ae.title] if server else 0:,}",
+            f"{running.associations.get(ae.title, 0)} of {ae.max_associations or 'any number'}",
+            f"{report.accepted.get(ae.title, 0):,}",
         )
         for ae in running.config.ae
     ]
-    refused = sum(server.refused.values()) if server else 0
-    if server and refused:
+    refused = sum(report.refused.values())
+    if refused:
         rows.append(("<span class=dim>refused</span>", "", f"{refused:,}"))
     return _table(("AE title", "Open associations", "Since the start"), rows)
 
 
-def _associations(running: Running) -> str:
-    connections = running.server.connections if running.server else ()
-    rows = sorted(
+def _associations(report: Report) -> str:
+    rows = [
         (escape(each.calling_ae_title), escape(each.called_ae_title), escape(each.peer), f"{each.operations:,}")
-        for each in connections
-        if each.association.state is State.ESTABLISHED
-    )
+        for each in sorted(report.associations)
+    ]
     if not rows:
         return '<p class="note dim">None</p>'
     more = [(f"and {len(rows) - ROWS:,} more", "", "", "")] if len(rows) > ROWS else []

@@ -193,8 +193,7 @@ async def _entries(raws: Iterable[Any]) -> tuple[list[Entry], list[dict[str, Any
 async def _commit(running: Running, request: Request, changes: Sequence[Change]) -> None:
     """Put changes on disk, and into the worklist."""
     origin = f"http {request.client.host}" if request.client else "http"
-    await running.store.commit(changes, origin)
-    running.follow()
+    await running.committed(await running.store.commit(changes, origin))
 
 
 # --- entries ------------------------------------------------------------------------------------------------------
@@ -355,8 +354,8 @@ async def healthz(running: Running, request: Request) -> Response:
 
 async def readyz(running: Running, request: Request) -> Response:
     """Answer GET /readyz."""
-    if running.server is None or running.server.congested:
-        return problem(503, "the provider is stopping")
+    if running.why_not_ready:
+        return problem(503, running.why_not_ready)
     try:
         running.follow()
     except apsw.Error as exc:
@@ -367,7 +366,7 @@ async def readyz(running: Running, request: Request) -> Response:
 
 async def metrics(running: Running, request: Request) -> Response:
     """Answer GET /metrics."""
-    return Response(metrics_text(running), media_type=CONTENT_TYPE)
+    return Response(metrics_text(running, await running.report()), media_type=CONTENT_TYPE)
 
 
 async def openapi(running: Running, request: Request) -> Response:
@@ -377,7 +376,8 @@ async def openapi(running: Running, request: Request) -> Response:
 
 async def show_page(running: Running, request: Request) -> Response:
     """Answer GET /."""
-    html, status, headers = render_page(running, request.query_params.multi_items())
+    report = await running.report(associations=True)
+    html, status, headers = render_page(running, report, request.query_params.multi_items())
     return HTMLResponse(html, status, headers)
 
 

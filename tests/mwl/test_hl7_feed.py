@@ -141,7 +141,7 @@ async def test_the_same_message_on_several_connections_is_done_once(site: Site) 
 
 
 async def test_what_is_on_disk_is_acknowledged_whoever_stumbles_over_it(site: Site) -> None:
-    def stumble(revision: int) -> None:
+    async def stumble(revision: int) -> None:
         raise ZeroDivisionError
 
     feed = Feed(site.store, load_mapping(), committed=stumble)

@@ -154,7 +154,12 @@ async def test_an_order_is_on_disk_when_it_is_acknowledged(store: Store) -> None
 
 async def test_what_was_committed_is_told_before_the_acknowledgement(store: Store) -> None:
     told: list[int] = []
-    async with serving(store, committed=told.append) as server:
+
+    async def tell(revision: int) -> None:
+        await asyncio.sleep(0)
+        told.append(revision)
+
+    async with serving(store, committed=tell) as server:
         await sent(server, [ONE])
         assert told == [1]
 

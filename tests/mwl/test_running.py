@@ -14,7 +14,8 @@ import dulproto
 from mwl.config import Config, ConfigError, load
 from mwl.demo import sample_entries
 from mwl.item import Entry
-from mwl.server import Running, again_and_again, ready_line, running
+from mwl.replica import again_and_again
+from mwl.server import Running, ready_line, running
 from mwl.store import Put, Remove
 
 TODAY = date(2026, 11, 24)
