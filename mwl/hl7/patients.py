@@ -58,7 +58,7 @@ def _arrive(
 
 
 def _merge(message: Message, mapping: Mapping, view: View, now: datetime, plan: Plan, faults: list[Hl7Fault]) -> None:
-    """Give the entries of MRG-1 to the patient in PID; the old identifiers stay as other ones."""
+    """Give all entries of MRG-1 to the patient in PID, ended ones too; the old identifiers stay as other ones."""
     for scope, readings, identifiers, prior in _merge_groups(message, mapping, plan, faults):
         survivor = view.survivor(identifiers)
         target = (survivor.identifiers if survivor else identifiers)[:1]
@@ -67,8 +67,8 @@ def _merge(message: Message, mapping: Mapping, view: View, now: datetime, plan: 
             text = "is merged into this one already, a loop" if survivor else "is the surviving one itself"
             faults.append(Hl7Fault(205, f"the prior identifier {text}", Location("MRG", scope.sequence, 1)))
             continue
-        here = view.of_patient(target)
-        moved = _open_entries(view, prior)
+        here = _entries(view, target)
+        moved = _entries(view, prior)
         known = here[0].patient if here else survivor
         if known is None:  # it is one person: what the message leaves out stays as it was
             known = msgspec.structs.replace(moved[0].patient if moved else Patient(), identifiers=())
@@ -86,7 +86,7 @@ def _merge(message: Message, mapping: Mapping, view: View, now: datetime, plan: 
             ]
             _keep(plan, view, "merged", entry, after, sources)
         for entry in here:
-            if entry.step.status not in _ENDED and entry.key not in view.changed:
+            if _is_open(entry) and entry.key not in view.changed:
                 after, sources = _filled(entry, readings, view)
                 _keep(plan, view, "changed", entry, after, sources)
 
@@ -96,12 +96,13 @@ def _change_id(
 ) -> None:
     """Replace the identifier in MRG-1 by those in PID-3; nobody is merged, and the old one is gone."""
     for _, readings, identifiers, prior in _merge_groups(message, mapping, plan, faults):
-        for entry in _open_entries(view, prior):
+        for entry in _entries(view, prior):
             kept = tuple(
                 one for one in entry.patient.identifiers if not any(is_same_patient(one, other) for other in prior)
             )
             patient = msgspec.structs.replace(entry.patient, identifiers=kept)
-            after, sources = _filled(msgspec.structs.replace(entry, patient=patient), readings, view)
+            taken = readings if _is_open(entry) else [one for one in readings if one.target.keyword == "PatientID"]
+            after, sources = _filled(msgspec.structs.replace(entry, patient=patient), taken, view)
             _keep(plan, view, "changed", entry, after, sources)
         new, _ = _filled(_NOBODY, readings, view)
         plan.links += [Link(one, new.patient) for one in prior if one not in identifiers]
@@ -167,8 +168,17 @@ def _merge_groups(
     return found
 
 
+def _entries(view: View, identifiers: tuple[PatientIdentifier, ...]) -> list[Entry]:
+    """Give the entries of a patient, those first that are kept up to date."""
+    return sorted(view.of_patient(identifiers), key=_is_open, reverse=True)
+
+
 def _open_entries(view: View, identifiers: tuple[PatientIdentifier, ...]) -> list[Entry]:
-    return [entry for entry in view.of_patient(identifiers) if entry.step.status not in _ENDED]
+    return [entry for entry in view.of_patient(identifiers) if _is_open(entry)]
+
+
+def _is_open(entry: Entry) -> bool:
+    return entry.step.status not in _ENDED
 
 
 def _filled(entry: Entry, readings: list[Reading], view: View) -> tuple[Entry, list[Source]]:

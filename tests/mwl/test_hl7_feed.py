@@ -358,6 +358,17 @@ def test_an_update_for_an_identifier_that_was_merged_away_reaches_the_survivor(s
     assert [one.value for one in site.entry.patient.identifiers] == ["5000", "4711"]
 
 
+@pytest.mark.parametrize("event", ["A40", "A47"])
+def test_an_order_that_has_ended_is_one_of_the_patient_who_has_its_identifier_now(site: Site, event: str) -> None:
+    site.take(order())
+    site.take(order("CA", control_id="2"))
+    head = f"MSH|^~\\&|ADT|HOSP|||20240706||ADT^{event}|m|P|2.3.1\r"
+    site.take(f"{head}PID|||5000^^^HOSP||Meister^Erika\rMRG|4711^^^HOSP\r".encode())
+    assert site.entry.patient.identifiers[0].value == "5000"
+    assert site.take(order(control_id="3", patient="5000^^^HOSP")) == ("AA", [])
+    assert site.entry.step.status == "CANCELED"
+
+
 @pytest.mark.parametrize(("prior", "fault"), [('""', "101 MRG-1"), ("x" * 65, "102 MRG-1"), ("", "101 MRG-1")])
 def test_a_merge_needs_the_prior_identifier(site: Site, prior: str, fault: str) -> None:
     head = "MSH|^~\\&|ADT|HOSP|||20240706||ADT^A47|9|P|2.3.1\rPID|||5000^^^HOSP||Meister^Erika\r"
