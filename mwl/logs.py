@@ -1,7 +1,8 @@
 """The log: one line an event on standard error, written a few at a time.
 
 A line for each association must not cost what the association does: with a thousand modalities there are hundreds a
-second.  Lines wait at most a tenth of a second; warnings and errors take what waits with them at once.
+second.  So a record waits, at most a tenth of a second, and is made a line together with others; warnings and errors
+take what waits with them at once.  What a record is made of must not change afterwards.
 """
 
 from __future__ import annotations
@@ -10,13 +11,36 @@ import atexit
 import json
 import logging
 import time
+from collections import deque
 from threading import Timer
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 __all__ = ["LineHandler", "set_up"]
 
 _WAIT_SECONDS: Final = 0.1
 _MOST_WAITING: Final = 500  # lines
+
+
+class Record(logging.LogRecord):
+    """A record without what no line shows: where the call stands, thread, process and task."""
+
+    pathname = filename = module = funcName = ""  # noqa: N815
+    lineno = 0
+    exc_text: str | None = None
+    stack_info = thread = threadName = process = processName = taskName = None  # noqa: N815
+    relativeCreated = 0.0  # noqa: N815
+
+    def __init__(
+        self, name: str, level: int, pathname: str, lineno: int, msg: object, args: Any, exc_info: Any, *_: object
+    ) -> None:
+        self.name = name
+        self.levelno = level
+        self.levelname = logging.getLevelName(level)
+        self.msg = msg
+        self.args = args
+        self.exc_info = exc_info
+        self.created = time.time()
+        self.msecs = self.created % 1 * 1000
 
 
 class LineHandler(logging.Handler):
@@ -26,20 +50,21 @@ class LineHandler(logging.Handler):
         super().__init__()
         self.stream = stream
         self.as_json = as_json
-        self._waiting: list[str] = []
+        self._waiting: deque[logging.LogRecord] = deque()
         self._timer: Timer | None = None
         self._second = -1
         self._time = ""
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def handle(self, record: logging.LogRecord) -> bool:
         """Take a record; write it soon."""
-        self._waiting.append(self.format(record))
+        self._waiting.append(record)
         if record.levelno >= logging.WARNING or len(self._waiting) >= _MOST_WAITING:
-            self._write()
+            self.flush()
         elif self._timer is None:
             self._timer = Timer(_WAIT_SECONDS, self.flush)
             self._timer.daemon = True
             self._timer.start()
+        return True
 
     def format(self, record: logging.LogRecord) -> str:
         """Give the line of a record; the time is formatted once a second."""
@@ -56,25 +81,29 @@ class LineHandler(logging.Handler):
         """Write what waits."""
         self.acquire()
         try:
-            self._write()
+            timer, self._timer = self._timer, None
+            if timer is not None:
+                timer.cancel()
+            lines = []
+            while self._waiting:
+                lines.append(self._line(self._waiting.popleft()))
+            if lines:
+                self.stream.write("\n".join(lines) + "\n")
+                self.stream.flush()
         finally:
             self.release()
 
-    def _write(self) -> None:
-        lines, self._waiting = self._waiting, []
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if lines:
-            self.stream.write("\n".join(lines) + "\n")
-            self.stream.flush()
+    def _line(self, record: logging.LogRecord) -> str:
+        try:
+            return self.format(record)
+        except Exception as error:  # of arguments that do not fit: the other lines must not be lost
+            return f"a record of {record.name} cannot be written, {type(error).__name__}: {record.msg}"
 
 
 def set_up(stream: TextIO, *, verbose: bool = False, as_json: bool = False) -> None:
     """Log to a stream; with `verbose` every PDU, which may show patient data."""
-    # What no line shows need not be found out for each: where the call stands, thread, process and task.
-    logging._srcfile = None
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # look for no caller
+    logging.setLogRecordFactory(Record)
     handler = LineHandler(stream, as_json=as_json)
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)
     atexit.register(handler.flush)
