@@ -68,11 +68,11 @@ class Association(Machine):
         """Whether an association is established, and the next byte is the first one of a message."""
         return not (self.state is not _ESTABLISHED or self._unread or self._pdu_left or self._assembler.in_message)
 
-    def accept_again(
-        self, rq: AssociateRq, ac: AssociateAc, encoded: bytes, contexts: dict[int, PresentationContext], now: float
+    def accepted_again(
+        self, rq: AssociateRq, ac: AssociateAc, contexts: dict[int, PresentationContext], now: float
     ) -> None:
-        """Evt6 and Evt7 at once: the request came before with equal bytes, and all that follows from it is known."""
-        super().accept_again(rq, ac, encoded, contexts, now)
+        """Evt6 and Evt7 at once: the request came before with equal bytes, and has been accepted as before."""
+        super().accepted_again(rq, ac, contexts, now)
         self._assembler.contexts = contexts
 
     def receive_data(self, data: bytes, now: float) -> list[AssociationEvent]:

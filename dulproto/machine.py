@@ -69,15 +69,14 @@ class Machine:
         self._now = now
         self._on(Event.LOCAL_ACCEPT, ac)
 
-    def accept_again(
-        self, rq: AssociateRq, ac: AssociateAc, encoded: bytes, contexts: dict[int, PresentationContext], now: float
+    def accepted_again(
+        self, rq: AssociateRq, ac: AssociateAc, contexts: dict[int, PresentationContext], now: float
     ) -> None:
-        """Evt6 and Evt7 at once: the request came before with equal bytes, and all that follows from it is known."""
+        """Evt6 and Evt7 at once: the request came before with equal bytes, and has been accepted as before."""
         self._step(Event.ASSOCIATE_RQ_PDU)  # or it is not possible now
         self.rq, self.ac, self.contexts = rq, ac, contexts
         self._limit_sending(rq.user_information.maximum_length)
         self._artim = None
-        self._out.append(encoded)
         self.state = State.ESTABLISHED
         self.restart_idle(now)
 

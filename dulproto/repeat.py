@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from struct import Struct
 from typing import Final
+from weakref import WeakSet
 
 import msgspec
 
@@ -45,7 +46,7 @@ class Answer:
         return _MESSAGE_ID.pack(message_id).join(self.segments)
 
 
-class Negotiated(msgspec.Struct, frozen=True, eq=False):
+class Negotiated(msgspec.Struct, frozen=True, eq=False, weakref=True):
     """An association request that was accepted, and all that follows from its bytes.
 
     `hosts` are those it was accepted from; `answers` has the requests made on such associations, without their
@@ -58,6 +59,8 @@ class Negotiated(msgspec.Struct, frozen=True, eq=False):
     contexts: dict[int, PresentationContext]
     called_ae_title: str
     calling_ae_title: str
+    titles: str
+    """Of both, fit for the log."""
     hosts: set[str] = set()
     answers: dict[bytes, Answer] = {}
 
@@ -67,6 +70,7 @@ class Profiles:
 
     def __init__(self) -> None:
         self._negotiated: dict[bytes, Negotiated] = {}
+        self._with_answers: WeakSet[Negotiated] = WeakSet()  # also those that only an open association still has
         self._bytes = 0
         self.get = self._negotiated.get
 
@@ -81,6 +85,7 @@ class Profiles:
         """Keep the answer to a request, whose bytes come without the Message ID."""
         if request in negotiated.answers or self._has_room_for(request):
             negotiated.answers[request] = answer
+            self._with_answers.add(negotiated)
 
     def _has_room_for(self, data: bytes) -> bool:
         if len(data) > LONGEST:
@@ -92,8 +97,9 @@ class Profiles:
 
     def forget(self) -> None:
         """Forget all: what is offered has changed, or it has become too much."""
-        for negotiated in self._negotiated.values():
+        for negotiated in self._with_answers:
             negotiated.answers.clear()
+        self._with_answers.clear()
         self._negotiated.clear()
         self._bytes = 0
 

@@ -18,22 +18,38 @@ TCP_QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 class Connection(asyncio.Protocol):
     """One transport connection and the association on it; `handle` is what a role makes of events."""
 
-    def __init__(self, association: Association, loop: asyncio.AbstractEventLoop) -> None:
-        self.association = association
+    transport: asyncio.Transport | None = None
+    writable = True
+    peer = ""
+
+    def __init__(self, association: Association | None, loop: asyncio.AbstractEventLoop) -> None:
+        self._association = association
         self.loop = loop
-        self.transport: asyncio.Transport | None = None
-        self.writable = True
-        self.peer = ""
+
+    @property
+    def association(self) -> Association:
+        """The association; a role may leave it to be made when it is first needed."""
+        if self._association is None:
+            self._association = self.make_association()
+        return self._association
+
+    def make_association(self) -> Association:
+        """Make the association, in the state that the connection is in."""
+        raise NotImplementedError
 
     def handle(self, event: AssociationEvent) -> None:
         """Act on an event of the association."""
         raise NotImplementedError
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start: the transport is open.  Nagle's algorithm is off: asyncio and uvloop see to that."""
+    def take(self, transport: asyncio.BaseTransport) -> None:
+        """Take a transport that is open.  Nagle's algorithm is off: asyncio and uvloop see to that."""
         self.transport = cast(asyncio.Transport, transport)
         address = transport.get_extra_info("peername")
         self.peer = address[0] if isinstance(address, tuple) else str(address or "")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start: the transport is open."""
+        self.take(transport)
         self.association.transport_opened(self.loop.time())
         self.flush()
 

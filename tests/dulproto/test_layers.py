@@ -28,12 +28,13 @@ LAYERS = [
     {"service", "machine"},
     {"association"},
     {"transport"},
-    {"acceptor", "client"},
+    {"requests", "client"},
+    {"acceptor"},
     {"server"},
 ]
 # Beside the layers: they show what the core says, and nothing of the core knows them.
 TOOLS = {"describe", "cli", "__main__", "__init__"}
-WITH_IO = {"transport", "acceptor", "server", "client"}
+WITH_IO = {"transport", "requests", "acceptor", "server", "client"}
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 

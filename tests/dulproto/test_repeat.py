@@ -93,10 +93,19 @@ def test_the_same_request_from_two_hosts_is_kept_once() -> None:
     assert first.hosts == {"one", "other"}
 
 
+def test_an_association_that_outlives_what_is_remembered_keeps_no_old_answer() -> None:
+    profiles = Profiles()
+    negotiated = profiles.remember("h", RQ, _negotiated())
+    profiles.forget()
+    profiles.learn(negotiated, b"request", Answer([], 0))
+    profiles.forget()
+    assert negotiated.answers == {}
+
+
 def _negotiated() -> Negotiated:
     rq = AssociateRq(dulproto.encode_ae_titles("A", "B"), dulproto.propose(FIND))
     decision = dulproto.negotiate(rq, {"*": Policy(abstract_syntaxes={})}, dulproto.Requestor())
-    return Negotiated(rq, decision, b"", {}, "A", "B")
+    return Negotiated(rq, decision, b"", {}, "A", "B", "B -> A")
 
 
 # --- over a connection -----------------------------------------------------------------------------------

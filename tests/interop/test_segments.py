@@ -23,8 +23,8 @@ from dulproto import (
     encode_message,
     propose,
 )
-from dulproto.acceptor import TURN_BYTES
 from dulproto.pdu import RELEASE_RQ, encode_associate_rq
+from dulproto.requests import TURN_BYTES
 
 KEYS = {
     PATIENT_NAME: Element(PATIENT_NAME, "PN"),
