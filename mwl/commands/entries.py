@@ -149,12 +149,16 @@ def _print_lineage(found: list[Origin], *, as_json: bool) -> None:
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(found)).decode())
         return
+    headings = ("Attribute", "Value", "From", "Sent", "Rule", "Message", "Sender", "When")
     rows = [
         (one.attribute, show_value(one.value), one.field, one.raw, one.rule, one.message, one.sender, _when(one.at))
         for one in found
     ]
-    for text in format_table(("Attribute", "Value", "From", "Sent", "Rule", "Message", "Sender", "When"), rows):
+    for text in format_table(headings, rows):
         print(text)
+    for one in found:
+        if one.note:
+            print(f"{one.attribute} {one.note}")
 
 
 def _when(at: float) -> str:

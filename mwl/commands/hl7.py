@@ -127,6 +127,7 @@ def _outcome_json(message: Message | None, plan: Plan, ack: bytes) -> dict[str, 
             {"what": change.what, "key": _key(change), "attributes": change.sources} for change in plan.changes
         ],
         "merged": plan.links,
+        "warnings": [str(warning) for warning in plan.answer.warnings],
         "notes": plan.notes,
         "not_used": {str(location): text for location, text in unused},
     }
@@ -152,11 +153,13 @@ def _print_outcome(number: int, message: Message | None, plan: Plan, ack: bytes)
         for source in change.sources:
             if source.not_used:
                 print(f"    not taken: {source.attribute} from {source.field}: {source.not_used}")
+    for warning in plan.answer.warnings:
+        print(f"  warning: {warning}")
     for note in plan.notes:
         print(f"  note: {note}")
     unused = unused_fields(message, plan) if message else []
     if unused:
-        print("\n  not looked at:")
+        print("\n  not used:")
         _print_table(("Field", "Sent"), [(str(location), _short(text)) for location, text in unused])
     print()
 

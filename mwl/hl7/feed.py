@@ -197,6 +197,7 @@ class _Delivery:
         self.raw, self.message, self.mapping, self.now = raw, message, mapping, now
         self.ack = b""
         self.answer = Answer("AE")
+        self.notes: list[str] = []
         self.is_repeated = False
 
     def __call__(self, connection: apsw.Connection) -> list[Put | Remove]:
@@ -208,7 +209,7 @@ class _Delivery:
             self.ack, self.answer, self.is_repeated = former, Answer("AA"), True
             return []
         plan = make_plan(message, self.mapping, memory, self.now)
-        self.answer = plan.answer
+        self.answer, self.notes = plan.answer, plan.notes
         self.ack = encode_ack(header, plan.answer, self.now, os.urandom(10).hex(), message.delimiters)
         if plan.tombstones:
             memory.keep_tombstones(plan)
@@ -330,6 +331,9 @@ class Feed:
             )
         elif delivery.is_repeated:
             logger.info("%s %s from %s came again", header.type, header.control_id, header.sender)
+        elif answer.warnings or delivery.notes:
+            told = "; ".join([*map(str, answer.warnings), *delivery.notes])
+            logger.info("AA for %s %s from %s: %s", header.type, header.control_id, header.sender, told)
         return delivery.ack
 
 

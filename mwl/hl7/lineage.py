@@ -26,6 +26,7 @@ class Origin(msgspec.Struct, frozen=True):
     sender: str
     revision: int
     at: float
+    note: str = ""
 
 
 def origins(history: Sequence[Logged]) -> list[Origin]:
@@ -52,6 +53,7 @@ def origins(history: Sequence[Logged]) -> list[Origin]:
                 sender=message["sender"],
                 revision=line.revision,
                 at=line.at,
+                note=source.get("note", ""),
             )
     return [found[keyword] for keyword in sorted(found)]
 

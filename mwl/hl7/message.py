@@ -85,11 +85,14 @@ class Hl7Fault(msgspec.Struct, frozen=True, gc=False):
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """What goes back to the sender: AA stored, AE at fault, AR not acceptable; HL7 table 0008."""
+    """What goes back to the sender: AA stored, AE at fault, AR not acceptable; HL7 table 0008.
+
+    With AA there may be warnings: what could not be taken as it was sent.
+    """
 
     code: str
     faults: tuple[Hl7Fault, ...] = ()
-    text: str = ""
+    warnings: tuple[Hl7Fault, ...] = ()
 
 
 class Delimiters(msgspec.Struct, frozen=True, gc=False):
@@ -321,7 +324,8 @@ def encode_ack(
 ) -> bytes:
     """Make the acknowledgement of a message, 2.9.2, in its own version and with its own separators.
 
-    ERR has its fields since 2.5; before, ERR-1 holds segment, sequence, field and the code as one.
+    ERR has its fields since 2.5, and may be a warning; before, ERR-1 holds segment, sequence, field and the code as
+    one, and a warning is told by MSA-3 only.
     """
     delimiters = delimiters or Delimiters()
     field, component = delimiters.field, delimiters.component
@@ -331,11 +335,12 @@ def encode_ack(
     msh = ["MSH", characters, header.receiving_application, header.receiving_facility, header.application]
     msh += [header.facility, now.strftime("%Y%m%d%H%M%S"), "", kind, control_id, header.processing_id or "P"]
     msh += [header.version or "2.3.1"]
-    text = answer.text or (str(answer.faults[0]) if answer.faults else "")
+    text = next((str(fault) for fault in answer.faults), "") or next(map(_short, answer.warnings), "")
     msa = ["MSA", answer.code, header.control_id, _escape(text[:80], delimiters)]
     lines = [field.join(msh), field.join(msa).rstrip(field)]
     if recent:
-        lines += [field.join(_err(fault, delimiters)).rstrip(field) for fault in answer.faults]
+        lines += [field.join(_err(fault, "E", delimiters)).rstrip(field) for fault in answer.faults]
+        lines += [field.join(_err(warning, "W", delimiters)).rstrip(field) for warning in answer.warnings]
     elif answer.faults:
         lines.append(f"ERR{field}" + delimiters.repetition.join(_eld(fault, delimiters) for fault in answer.faults))
     ack = "".join(f"{line}\r" for line in lines)
@@ -350,14 +355,18 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(".") if part.isdecimal())
 
 
-def _err(fault: Hl7Fault, delimiters: Delimiters) -> list[str]:
+def _short(warning: Hl7Fault) -> str:
+    return f"{warning.location}: {warning.text}" if warning.location else warning.text
+
+
+def _err(fault: Hl7Fault, severity: str, delimiters: Delimiters) -> list[str]:
     code = (str(fault.code), ERROR_TEXTS[fault.code], "HL70357")
     return [
         "ERR",
         "",
         _erl(fault.location, delimiters.component) if fault.location else "",
         delimiters.component.join(code),
-        "E",
+        severity,
         "",
         "",
         "",

@@ -61,6 +61,8 @@ def make_plan(message: Message, mapping: Mapping, lookup: Lookup, now: datetime)
     if faults:
         plan.answer = Answer("AE", tuple(faults))
         plan.changes, plan.links = [], []
+    else:
+        plan.answer = Answer("AA", warnings=tuple(plan.warnings))
     return plan
 
 
@@ -114,18 +116,12 @@ class _Orders:
                 orders.append((scope, action, readings, decode_ids(readings)))
         name_steps([ids for _, _, _, ids in orders])
         for scope, action, readings, ids in orders:
-            bad = [reading for reading in readings if reading.is_refused and self._matters(reading, action)]
+            bad = [reading for reading in readings if reading.is_refused and self._matters(reading, action, ids)]
             self.faults += [
                 Hl7Fault(102, f"{reading.target.keyword} {reading.fault}", reading.location) for reading in bad
             ]
             if bad:
                 continue
-            self.plan.notes += [
-                f"{reading.target.keyword} is left out: {reading.location} {reading.fault}"
-                for reading in readings
-                if reading.fault
-            ]
-            readings = [reading for reading in readings if not reading.fault]
             if action.action == "status":
                 self._set_status(scope, action, ids)
             elif action.action == "create":
@@ -147,8 +143,13 @@ class _Orders:
             self.faults.append(Hl7Fault(103, f"order control {known} is not in the table", place))
         return found
 
-    def _matters(self, reading: Reading, action: Action) -> bool:
-        return action.action != "status" or reading.target.keyword in _IDENTIFYING
+    def _matters(self, reading: Reading, action: Action, ids: OrderIds) -> bool:
+        """Tell whether a value would be taken, if it could be read."""
+        if action.action == "status":
+            return reading.target.keyword in _IDENTIFYING
+        if action.action == "create" or not is_of_patient(reading) or self.mapping.rules.patient_from_changes:
+            return True
+        return not find_entries(self.view, ids)
 
     # --- the actions
 
@@ -254,6 +255,7 @@ class _Orders:
 
     def _fill(self, entry: Entry, readings: list[Reading], not_used: dict[str, str]) -> tuple[Entry, list[Source]]:
         """Set what was sent; the station is looked up where modality or place are new, or where it is not known."""
+        self.plan.warn(readings, not_used)
         now = self.now.replace(microsecond=0)
         ready = [
             msgspec.structs.replace(one, value=(now.date(), now.time())) if one.value == NOW else one

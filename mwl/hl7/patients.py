@@ -37,7 +37,7 @@ def _update(
     for scope in _groups(message):
         readings, identifiers = _patient_readings(scope, mapping, plan, faults)
         for entry in _open_entries(view, identifiers):
-            after, sources = _filled(entry, readings, view)
+            after, sources = _filled(plan, view, entry, readings)
             _keep(plan, view, "changed", entry, after, sources)
 
 
@@ -48,7 +48,7 @@ def _arrive(
     for scope in _groups(message):
         readings, identifiers = _patient_readings(scope, mapping, plan, faults)
         for entry in _open_entries(view, identifiers):
-            after, sources = _filled(entry, readings, view)
+            after, sources = _filled(plan, view, entry, readings)
             if entry.step.status == "SCHEDULED" and entry.step.start_date == now.date():
                 after = msgspec.structs.replace(after, step=msgspec.structs.replace(after.step, status="ARRIVED"))
                 sources.append(
@@ -73,7 +73,9 @@ def _merge(message: Message, mapping: Mapping, view: View, now: datetime, plan: 
         if known is None:  # it is one person: what the message leaves out stays as it was
             known = msgspec.structs.replace(moved[0].patient if moved else Patient(), identifiers=())
         base = msgspec.structs.replace(_NOBODY, patient=known)
-        merged, _ = fill(base, [one for one in readings if one.target.owner == "patient"])
+        told = [one for one in readings if one.target.owner == "patient"]
+        plan.warn(told, {})
+        merged, _ = fill(base, told)
         patient = merged.patient
         if survivor:
             patient = msgspec.structs.replace(patient, identifiers=survivor.identifiers)
@@ -87,7 +89,7 @@ def _merge(message: Message, mapping: Mapping, view: View, now: datetime, plan: 
             _keep(plan, view, "merged", entry, after, sources)
         for entry in here:
             if _is_open(entry) and entry.key not in view.changed:
-                after, sources = _filled(entry, readings, view)
+                after, sources = _filled(plan, view, entry, readings)
                 _keep(plan, view, "changed", entry, after, sources)
 
 
@@ -102,9 +104,9 @@ def _change_id(
             )
             patient = msgspec.structs.replace(entry.patient, identifiers=kept)
             taken = readings if _is_open(entry) else [one for one in readings if one.target.keyword == "PatientID"]
-            after, sources = _filled(msgspec.structs.replace(entry, patient=patient), taken, view)
+            after, sources = _filled(plan, view, msgspec.structs.replace(entry, patient=patient), taken)
             _keep(plan, view, "changed", entry, after, sources)
-        new, _ = _filled(_NOBODY, readings, view)
+        new, _ = _filled(plan, view, _NOBODY, readings)
         plan.links += [Link(one, new.patient) for one in prior if one not in identifiers]
 
 
@@ -143,7 +145,7 @@ def _patient_readings(
     ]
     plan.used |= scope.used
     faults += [Hl7Fault(102, f"{one.target.keyword} {one.fault}", one.location) for one in found if one.is_refused]
-    readings = [one for one in found if not one.fault]
+    readings = [one for one in found if not one.is_refused]
     identifiers = next((one.value for one in readings if one.target.keyword == "PatientID" and not one.deletes), ())
     if not identifiers and not any(one.target.keyword == "PatientID" for one in found if one.fault):
         faults.append(Hl7Fault(101, "PatientID is missing", Location("PID", scope.sequence, 3)))
@@ -181,12 +183,13 @@ def _is_open(entry: Entry) -> bool:
     return entry.step.status not in _ENDED
 
 
-def _filled(entry: Entry, readings: list[Reading], view: View) -> tuple[Entry, list[Source]]:
+def _filled(plan: Plan, view: View, entry: Entry, readings: list[Reading]) -> tuple[Entry, list[Source]]:
     """Set patient and visit data, but not those of another visit, and not the order of merged identifiers."""
     visit = next((one.value for one in readings if one.target.keyword == "AdmissionID"), "")
     not_used: dict[str, str] = {}
     if visit and entry.request.admission_id and visit != entry.request.admission_id:
         not_used = {one.target.keyword: "this is another visit" for one in readings if one.target.owner == "request"}
+    plan.warn(readings, not_used)
     after, sources = fill(entry, readings, not_used)
     survivor = view.survivor(after.patient.identifiers)
     if survivor:

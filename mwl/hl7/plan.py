@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from ..item import Entry, Patient, PatientIdentifier, ScheduledProcedureStep
-from .message import Answer, Header, Location, Message
+from .message import Answer, Header, Hl7Fault, Location, Message
 from .rules import Reading
 from .values import EMPTY
 
@@ -50,7 +50,7 @@ class Lookup(Protocol):
 class Source(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where an attribute got its value from: the rule, the field and the text in it, and what it was before.
 
-    `not_used` says why the value was not taken, if it was not.
+    `not_used` says why the value was not taken, if it was not; `note` what was done with it to make it fit.
     """
 
     attribute: str
@@ -60,6 +60,7 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
     value: Any = None
     before: Any = None
     not_used: str = ""
+    note: str = ""
 
 
 class EntryChange(msgspec.Struct, frozen=True):
@@ -93,7 +94,18 @@ class Plan(msgspec.Struct):
     links: list[Link] = []
     tombstones: list[Tombstone] = []
     notes: list[str] = []
-    used: set[tuple[int, int]] = set()  # fields that a rule looked at
+    warnings: list[Hl7Fault] = []
+    used: set[tuple[int, int]] = set()  # fields that something came of
+
+    def warn(self, readings: list[Reading], not_used: dict[str, str]) -> None:
+        """Warn of what cannot be done as it was sent; not of what is not taken anyway."""
+        for one in readings:
+            text = f"{one.fault}: it is left out" if one.fault else one.note
+            text = text or ("cannot be deleted" if _is_kept(one) else "")
+            if text and one.target.keyword not in not_used:
+                warning = Hl7Fault(102, f"{one.target.keyword} {text}", one.location)
+                if warning not in self.warnings:
+                    self.warnings.append(warning)
 
 
 class View:
@@ -208,6 +220,10 @@ def is_of_patient(reading: Reading) -> bool:
     return reading.rule.path is not None and reading.rule.path.segment[:3] in _PATIENT_SEGMENTS
 
 
+def _is_kept(reading: Reading) -> bool:
+    return reading.deletes and reading.target.keyword in _IDENTITY
+
+
 def fill(entry: Entry, readings: list[Reading], not_used: dict[str, str] | None = None) -> tuple[Entry, list[Source]]:
     """Set the attributes of an entry; `not_used` names those that are not taken, and why."""
     not_used = not_used or {}
@@ -218,11 +234,11 @@ def fill(entry: Entry, readings: list[Reading], not_used: dict[str, str] | None 
         target = reading.target
         owner = owners[target.owner]
         before = _value_before(owner, reading)
-        reason = not_used.get(target.keyword, "")
+        reason = not_used.get(target.keyword, reading.fault)
         empty = before is None or before == EMPTY[target.reader]
         if reading.rule.is_default and not empty:
             continue
-        if reading.deletes and target.keyword in _IDENTITY:
+        if _is_kept(reading):
             reason = "this attribute cannot be deleted"
         value = before if reason else _combined(before, reading)
         if not reason:
@@ -233,7 +249,8 @@ def fill(entry: Entry, readings: list[Reading], not_used: dict[str, str] | None 
                 here[target.field] = value
         location = str(reading.location) if reading.location else ""
         shown = reading.value if reason else value
-        sources.append(Source(target.keyword, reading.rule.text, location, reading.raw, shown, before, reason))
+        note = "" if reason else reading.note
+        sources.append(Source(target.keyword, reading.rule.text, location, reading.raw, shown, before, reason, note))
     for name, values in changes.items():
         owners[name] = msgspec.structs.replace(owners[name], **values)
     return msgspec.structs.replace(entry, **owners), sources
@@ -279,6 +296,7 @@ def lineage(header: Header, change: EntryChange) -> str:
             "field": source.field,
             "raw": source.raw,
             "value": source.value,
+            **({"note": source.note} if source.note else {}),
         }
         for source in change.sources
         if not source.not_used and source.value != source.before
@@ -288,7 +306,7 @@ def lineage(header: Header, change: EntryChange) -> str:
 
 
 def unused_fields(message: Message, plan: Plan) -> list[tuple[Location, str]]:
-    """List the fields with something in them that no rule looked at; numbers of sets are left out."""
+    """List the fields with something in them that nothing came of; numbers of sets are left out."""
     return [
         (Location(segment.name, segment.sequence, number), text)
         for segment in message.segments

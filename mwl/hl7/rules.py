@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from .message import NULL, Location, Message, Segment
-from .values import EMPTY, Raw, Target, ValueFault
+from .values import EMPTY, Raw, Target, Unusable, ValueFault
 
 __all__ = ["Condition", "FieldPath", "Reading", "Rule", "Scope", "apply_rules", "decode_path"]
 
@@ -63,7 +63,10 @@ class Rule(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reading(msgspec.Struct, frozen=True, gc=False):
-    """What a rule gave for an attribute: a value, the null (`deletes`), a fault, or `@now` and `@station`."""
+    """What a rule gave for an attribute: a value, the null (`deletes`), a fault, or `@now` and `@station`.
+
+    A message `is_refused` for some faults; `note` says what was done with a value to make it fit.
+    """
 
     target: Target
     rule: Rule
@@ -72,11 +75,8 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     raw: str = ""
     deletes: bool = False
     fault: str = ""
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether a message must not be taken for the fault: no order is lost for a weight that is no number."""
-        return bool(self.fault) and self.target.reader not in ("number", "pregnancy")
+    is_refused: bool = False
+    note: str = ""
 
 
 _PATH: Final = re.compile(
@@ -109,7 +109,7 @@ class Scope:
         self.message, self.sequence = message, sequence
         self.own = _by_name(own)
         self._all: dict[str, list[Segment]] | None = None
-        self.used: set[tuple[int, int]] = set()  # what was looked at: identity of the segment, field
+        self.used: set[tuple[int, int]] = set()  # what something came of: identity of the segment, field
 
     def segments(self, name: str) -> list[Segment]:
         """Find the segments of a name, or `OWNER/NTE`."""
@@ -207,10 +207,9 @@ def _apply(target: Target, rule: Rule, scope: Scope, zone: tzinfo | None) -> Rea
     if not segments:
         return None
     texts: list[str] = []
-    first: Segment | None = None
+    found: list[Segment] = []
     number = path.field
     for segment in segments:
-        scope.used.add((id(segment), number))
         fields = segment.fields
         if number >= len(fields) or not (text := fields[number]):
             continue
@@ -219,16 +218,13 @@ def _apply(target: Target, rule: Rule, scope: Scope, zone: tzinfo | None) -> Rea
         text = _below(text, path, message) if path.first and not path.last else text
         if not text:
             continue
-        if first is None:
-            first = segment
+        found.append(segment)
         texts.append(text)
         if not target.every:
             break
-    if first is None:
+    if not found:
         return None
-    location = path.location(first.sequence)
-    if texts[0] == NULL:
-        return Reading(target, rule, EMPTY[target.reader], location, NULL, deletes=True)
+    location = path.location(found[0].sequence)
     delimiters = message.delimiters
     if path.subcomponent:
         raw = Raw(texts, "", "")
@@ -236,7 +232,13 @@ def _apply(target: Target, rule: Rule, scope: Scope, zone: tzinfo | None) -> Rea
         raw = Raw(texts, "", delimiters.subcomponent)
     else:
         raw = Raw(texts, delimiters.repetition, delimiters.component, path.first, path.last)
-    return _read(target, rule, raw, scope, location, texts[0], zone)
+    if texts[0] == NULL:
+        reading: Reading | None = Reading(target, rule, EMPTY[target.reader], location, NULL, deletes=True)
+    else:
+        reading = _read(target, rule, raw, scope, location, texts[0], zone)
+    if reading is not None:
+        scope.used.update((id(segment), number) for segment in found)
+    return reading
 
 
 def _read(
@@ -251,11 +253,13 @@ def _read(
     try:
         value = target.read(raw, message, target, zone)
     except ValueFault as exc:
-        return Reading(target, rule, None, location, shown, fault=str(exc))
+        is_refused = not isinstance(exc, Unusable)
+        return Reading(target, rule, None, location, shown, fault=str(exc), is_refused=is_refused)
     if value is None:
         # A map that answers with nothing has decided; a field with nothing in it has not.
         return Reading(target, rule, EMPTY[target.reader], location, shown) if rule.codes is not None else None
-    return Reading(target, rule, round(value * rule.scale, 6) if rule.scale != 1.0 else value, location, shown)
+    value = round(value * rule.scale, 6) if rule.scale != 1.0 else value
+    return Reading(target, rule, value, location, shown, note=raw.note)
 
 
 def _translate(text: str, rule: Rule) -> str | None:

@@ -20,7 +20,7 @@ from .message import NULL, Message
 __all__ = ["EMPTY", "TARGETS", "Raw", "Target", "ValueFault", "read_moment"]
 
 # What a rule of the mapping can give a value to: DICOM's keyword, where the value lies in an `Entry`, how it is read.
-# An identifier is never cut to the length of its VR, text is.
+# An identifier is never cut to the length of its VR; text is, and it is told.
 _TARGETS: Final = """
 ScheduledProcedureStepStartDateTime               step.start_date                   moment
 Modality                                          step.modality                     code-string
@@ -82,6 +82,10 @@ class ValueFault(ValueError):
     """A value cannot be used; says why without saying the value."""
 
 
+class Unusable(ValueFault):
+    """A value cannot be used, and is left out: no order is lost for a weight that is no number."""
+
+
 class Raw(msgspec.Struct, gc=False):
     """What a rule found: the texts of one or more occurrences, and what separates their parts."""
 
@@ -90,6 +94,7 @@ class Raw(msgspec.Struct, gc=False):
     part: str
     first: int = 0  # which parts are meant, when a rule names a range of components
     last: int = 0
+    note: str = ""  # what was done with the value to make it fit
 
     def parts(self, message: Message, text: str) -> list[str]:
         """Split a text into its parts, as plain text; null is empty."""
@@ -103,6 +108,13 @@ class Raw(msgspec.Struct, gc=False):
         if not self.repetition:
             return self.texts
         return [one for text in self.texts for one in text.split(self.repetition)]
+
+    def cut(self, text: str, longest: int) -> str:
+        """Cut a text to what its attribute can hold, and take note of it."""
+        if len(text) <= longest:
+            return text
+        self.note = f"is cut to {longest} of {len(text)} characters"
+        return text[:longest].rstrip()
 
 
 class Target(msgspec.Struct, frozen=True, gc=False):
@@ -153,7 +165,7 @@ def _first(raw: Raw, message: Message) -> str:
 
 
 def _read_text(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> str | None:
-    return _line(_first(raw, message))[: target.longest].rstrip() or None
+    return raw.cut(_line(_first(raw, message)), target.longest) or None
 
 
 def _read_id(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> str | None:
@@ -173,14 +185,15 @@ def _read_ids(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -
 
 
 def _read_texts(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> tuple[str, ...] | None:
-    found = (_line((raw.parts(message, text) or [""])[0])[: target.longest].rstrip() for text in raw.repetitions())
+    lines = (_line((raw.parts(message, text) or [""])[0]) for text in raw.repetitions())
+    found = (raw.cut(line, target.longest) for line in lines)
     return tuple(dict.fromkeys(text for text in found if text)) or None
 
 
 def _read_lines(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> str | None:
     # In free text a `^` that nobody escaped is text.
     lines = [_plain(text, message) for text in raw.repetitions()]
-    return "\n".join(lines).replace("\f", "\n").strip()[: target.longest] or None
+    return raw.cut("\n".join(lines).replace("\f", "\n").strip(), target.longest) or None
 
 
 def _read_code_string(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> str | None:
@@ -202,14 +215,14 @@ def _read_number(raw: Raw, message: Message, target: Target, zone: tzinfo | None
     if not text:
         return None
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{0,6})?", text):
-        raise ValueFault("is no number")
+        raise Unusable("is no number")
     return float(text)
 
 
 def _read_pregnancy(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> int | None:
     text = _first(raw, message)
     if text and text not in ("1", "2", "3", "4"):
-        raise ValueFault("is none of 1, 2, 3 and 4: a map is missing")
+        raise Unusable("is none of 1, 2, 3 and 4: a map is missing")
     return int(text) if text else None
 
 
@@ -227,7 +240,8 @@ def _read_person(raw: Raw, message: Message, target: Target, zone: tzinfo | None
     """XCN, or CNN below: as XPN, behind an identifier."""
     name = _person_name(raw, message, shift=1, type_at=9, representation_at=14)
     if name is None and (text := _first(raw, message)) and not re.search("[0-9]", text):
-        return _line(text).replace("^", " ").replace("=", " ")[:64]  # the name stands where its code should be
+        # The name stands where its code should be.
+        name = raw.cut(_line(text).replace("^", " ").replace("=", " "), 64)
     return name
 
 
@@ -240,11 +254,11 @@ def _person_name(raw: Raw, message: Message, shift: int, type_at: int, represent
         parts += [""] * (representation_at + 1 - len(parts))
         components = [_name_part(part, message) for part in parts[shift : shift + 6]]
         family, given, middle, suffix, prefix, degree = components
-        name = "^".join((family, given, middle, prefix, f"{suffix} {degree}".strip())).rstrip("^")[:64]
+        name = "^".join((family, given, middle, prefix, f"{suffix} {degree}".strip())).rstrip("^")
         representation, kind = parts[representation_at].strip(), parts[type_at].strip()
         group = representation if representation in (_IDEOGRAPHIC, _PHONETIC) else "A"
         if name and (group not in groups or (kind == "L" and chosen_type not in ("", "L") and group == "A")):
-            groups[group] = name
+            groups[group] = raw.cut(name, 64)
             chosen_type = kind if group == "A" else chosen_type
     return "=".join((groups.get("A", ""), groups.get("I", ""), groups.get("P", ""))).rstrip("=") or None
 
@@ -263,33 +277,33 @@ def _read_address(raw: Raw, message: Message, target: Target, zone: tzinfo | Non
     street = parts[0].split(message.delimiters.subcomponent, 1)[0]
     place = " ".join(part for part in (parts[4], parts[2]) if part)
     found = (_line(part) for part in (street, parts[1], place, parts[3], parts[5]))
-    return ", ".join(part for part in found if part)[: target.longest].rstrip(" ,") or None
+    return raw.cut(", ".join(part for part in found if part), target.longest).rstrip(",") or None
 
 
 # --- codes and identifiers ----------------------------------------------------------------------------------------
 
 
 def _read_code(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> Code | None:
-    """CE and CWE: code, text, coding system."""
-    text = next(iter(raw.repetitions()), "")
-    value, meaning, scheme = ([_line(part) for part in raw.parts(message, text)] + ["", "", ""])[:3]
-    # A code without a scheme is none, PS3.3 8.2; one of the site's own is 99LOCAL.
-    return Code(value, scheme[:16] or "99LOCAL", meaning[:64].rstrip() or value[:64]) if value else None
+    return _code(raw, message, next(iter(raw.repetitions()), ""))
 
 
 def _read_codes(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> tuple[Code, ...] | None:
-    codes = (
-        _read_code(msgspec.structs.replace(raw, texts=[text], repetition=""), message, target, zone)
-        for text in raw.repetitions()
-    )
+    codes = (_code(raw, message, text) for text in raw.repetitions())
     return tuple(code for code in codes if code) or None
+
+
+def _code(raw: Raw, message: Message, text: str) -> Code | None:
+    """CE and CWE: code, text, coding system."""
+    value, meaning, scheme = ([_line(part) for part in raw.parts(message, text)] + ["", "", ""])[:3]
+    # A code without a scheme is none, PS3.3 8.2; one of the site's own is 99LOCAL.
+    return Code(value, raw.cut(scheme, 16) or "99LOCAL", raw.cut(meaning, 64) or value[:64]) if value else None
 
 
 def _read_issuer(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> Issuer | None:
     """HD: namespace, universal id and its type."""
     parts = raw.parts(message, next(iter(raw.repetitions()), ""))
     namespace, universal_id, kind = ([_line(part) for part in parts] + ["", "", ""])[:3]
-    return Issuer(namespace, universal_id, kind[:16].upper()) if namespace or universal_id else None
+    return Issuer(namespace, universal_id, raw.cut(kind, 16).upper()) if namespace or universal_id else None
 
 
 def _read_identifiers(
@@ -303,7 +317,8 @@ def _read_identifiers(
         authority = [_line(_plain(part, message)) for part in parts[3].split(message.delimiters.subcomponent)]
         namespace, universal_id, kind = [*authority, "", ""][:3]
         if value:
-            found.append(PatientIdentifier(value, namespace[:64], universal_id, kind[:16].upper()))
+            issuer = raw.cut(namespace, 64), universal_id, raw.cut(kind, 16).upper()
+            found.append(PatientIdentifier(value, *issuer))
     return tuple(dict.fromkeys(found)) or None
 
 
@@ -349,13 +364,22 @@ def read_moment(text: str, zone: tzinfo | None) -> tuple[date, time | None] | No
 
 def _read_moment(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> tuple[date, time | None] | None:
     text = _first(raw, message).partition(" ")[0]
-    return read_moment(text, zone) if text else None
+    if not text:
+        return None
+    moment = read_moment(text, zone)
+    if moment is None:
+        raise ValueFault("is no whole day")
+    return moment
 
 
 def _read_date(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> date | None:
     text = _first(raw, message)[:8]  # an offset must not move a birthday
-    moment = read_moment(text, zone) if text else None
-    return moment[0] if moment else None
+    if not text:
+        return None
+    moment = read_moment(text, zone)
+    if moment is None:
+        raise Unusable("is no whole day")  # DICOM has no date without month and day
+    return moment[0]
 
 
 # --- the table ----------------------------------------------------------------------------------------------------

@@ -257,6 +257,8 @@ def test_an_answer_is_in_the_character_set_of_the_message(declared: str, codec: 
 
 def test_an_answer_has_the_separators_of_the_message() -> None:
     _, header, delimiters = decode_header(b"MSH#*+!$#RIS#HOSP#MWL#RAD###ORM*O01#M1#P#2.5\r")
-    ack = encode_ack(header, Answer("AA", text="a#b"), NOW, "A1", delimiters)
-    assert ack == b"MSH#*+!$#MWL#RAD#RIS#HOSP#20240705093000##ACK*O01*ACK#A1#P#2.5\rMSA#AA#M1#a!F!b\r"
+    ack = encode_ack(header, Answer("AA", warnings=(Hl7Fault(102, "a#b"),)), NOW, "A1", delimiters)
+    assert ack == b"MSH#*+!$#MWL#RAD#RIS#HOSP#20240705093000##ACK*O01*ACK#A1#P#2.5\rMSA#AA#M1#a!F!b\r" + (
+        b"ERR###102*Data type error*HL70357#W####a!F!b\r"
+    )
     assert decode_message(ack).delimiters == delimiters

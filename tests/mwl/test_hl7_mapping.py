@@ -98,16 +98,17 @@ def test_a_time_is_a_day_and_a_time_of_this_place(field: str, start: object) -> 
     assert value("ScheduledProcedureStepStartDateTime", f"ORC|NW||||||^^^{field}") == start
 
 
-@pytest.mark.parametrize("field", ["soon", "20241305", "20240230", "2024070525", "05.07.2024", "99999999"])
+@pytest.mark.parametrize("field", ["soon", "202407", "20241305", "20240230", "2024070525", "05.07.2024", "99999999"])
 def test_what_is_no_time_is_a_fault(field: str) -> None:
     found = readings(f"ORC|NW||||||^^^{field}")["ScheduledProcedureStepStartDateTime"]
-    assert found.fault
+    assert found.is_refused
     assert found.location == Location("ORC", 1, 7, 0, 4)
 
 
 @pytest.mark.parametrize("field", ["1960", "196004"])
-def test_a_birth_date_that_is_not_known_exactly_is_none(field: str) -> None:
-    assert "PatientBirthDate" not in readings(f"PID|||1||A^B||{field}")
+def test_a_birth_date_that_is_not_known_exactly_is_left_out_and_told(field: str) -> None:
+    found = readings(f"PID|||1||A^B||{field}")["PatientBirthDate"]
+    assert (found.value, found.fault, found.is_refused) == (None, "is no whole day", False)
 
 
 def test_a_birth_date_is_not_moved_by_an_offset() -> None:
@@ -196,8 +197,27 @@ def test_an_address_is_one_line() -> None:
     assert address == "Hauptstr. 1, 2. OG, 50667 Köln, NW, DE"
 
 
-def test_text_is_cut_and_an_identifier_is_not() -> None:
-    assert value("PatientTransportArrangements", obr(f30="x" * 70)) == "x" * 64
+@pytest.mark.parametrize(
+    ("keyword", "segment", "value", "longest"),
+    [
+        ("PatientTransportArrangements", obr(f30="x" * 70), "x" * 64, 64),
+        ("Allergies", "AL1|1||^" + "x" * 70, ("x" * 64,), 64),
+        ("RequestedProcedureComments", f"{obr(f4='A')}\rNTE|1||" + "x" * 10246, "x" * 10240, 10240),
+        ("PatientName", "PID|||1||" + "x" * 70, "x" * 64, 64),
+        ("ReferringPhysicianName", "PV1||O||||||" + "x" * 70, "x" * 64, 64),
+        ("PatientAddress", "PID|||1||A^B||||||" + "x" * 70, "x" * 64, 64),
+        ("RequestedProcedureCodeSequence", obr(f4=f"C^{'x' * 70}^L"), Code("C", "L", "x" * 64), 64),
+        ("RequestedProcedureCodeSequence", obr(f4=f"C^T^{'L' * 70}"), Code("C", "L" * 16, "T"), 16),
+        ("PatientID", f"PID|||1^^^{'x' * 70}||A^B", (PatientIdentifier("1", "x" * 64),), 64),
+    ],
+)
+def test_text_that_is_cut_is_told(keyword: str, segment: str, value: object, longest: int) -> None:
+    found = readings(*segment.split("\r"))[keyword]
+    sent = longest + 6 if longest != 16 else 70
+    assert (found.value, found.note) == (value, f"is cut to {longest} of {sent} characters")
+
+
+def test_an_identifier_is_never_cut() -> None:
     found = readings(obr(f18="A" * 17))["AccessionNumber"]
     assert (found.fault, found.location) == ("has 17 characters, SH holds 16", Location("OBR", 1, 18))
 
