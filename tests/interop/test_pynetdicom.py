@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -153,20 +154,16 @@ def provider() -> Iterator[Callable[..., int]]:
 
     def find(event: Any) -> Iterator[tuple[int, Dataset | None]]:
         for number in range(event.assoc.ae.matches):
-            if event.is_cancelled:
-                yield 0xFE00, None
-                return
             found = identifier()
             found.PatientName = f"Doe^{number:06}"
             yield 0xFF00, found
 
-    def start(matches: int = 2, **options: Any) -> int:
+    def start(matches: int = 2, handlers: Sequence[Any] = ((evt.EVT_C_FIND, find),), **options: Any) -> int:
         ae = AE()
         ae.matches = matches
         ae.add_supported_context(Verification)
         ae.add_supported_context(ModalityWorklistInformationFind, [IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE])
-        handlers = [(evt.EVT_C_FIND, find)]
-        server = ae.start_server(("localhost", 0), block=False, evt_handlers=handlers, **options)
+        server = ae.start_server(("localhost", 0), block=False, evt_handlers=list(handlers), **options)
         servers.append(server)
         return int(server.server_address[1])
 
@@ -185,8 +182,39 @@ async def test_our_client_queries_its_server(syntax: str, provider: Callable[...
     assert found == [(0xFF00, b"Doe^000000"), (0xFF00, b"Doe^000001"), (0, None)]
 
 
+async def test_our_client_cancels_a_query_of_its_server(provider: Callable[..., int]) -> None:
+    """The server waits, after two responses, for the cancel that names its request.
+
+    A server of pynetdicom that does not wait may miss it: its reactor reads nothing as long as there is a response to
+    send (dul.py, run_reactor: encode and send a primitive *or* receive a PDU), and a handler is never slowed down.  One
+    that is faster than the reactor is through before the socket is looked at, however early the cancel was there.
+    """
+    changed = threading.Condition()
+
+    def notice(_: Any) -> None:
+        with changed:
+            changed.notify_all()
+
+    def find(event: Any) -> Iterator[tuple[int, Dataset | None]]:
+        yield 0xFF00, identifier()
+        yield 0xFF00, identifier()
+        with changed:
+            cancelled = changed.wait_for(lambda: event.is_cancelled, timeout=30)
+        yield (0xFE00 if cancelled else 0xA700), None
+
+    port = provider(handlers=[(evt.EVT_C_FIND, find), (evt.EVT_FSM_TRANSITION, notice)])
+    async with dulproto.connect("localhost", port) as association:
+        statuses = []
+        async for status, _ in association.c_find(KEYS):
+            statuses.append(status)
+            if len(statuses) == 2:
+                association.c_cancel()
+        assert statuses == [0xFF00, 0xFF00, 0xFE00]
+        assert await association.c_echo() == 0
+
+
 async def test_our_client_leaves_a_query_of_its_server_and_goes_on(provider: Callable[..., int]) -> None:
-    port = provider(matches=5000)
+    port = provider(matches=500)
     async with dulproto.connect("localhost", port) as association:
         async for _ in association.c_find(KEYS):
             break

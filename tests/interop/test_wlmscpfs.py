@@ -16,6 +16,7 @@ import msgspec
 import pydicom
 import pytest
 
+import dulproto
 from mwl.config import from_table
 from mwl.demo import sample_entries
 from mwl.files import read_entries, write_wl_file
@@ -177,29 +178,38 @@ def _values(file: Path, names: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-async def wlmscpfs(side: Side, folder: Path) -> tuple[asyncio.subprocess.Process, int]:
+async def wlmscpfs(side: Side, folder: Path, *options: str) -> tuple[asyncio.subprocess.Process, int]:
     """Start the server of DCMTK on a free port, and wait until it answers; if the port was taken, on another one."""
     async with asyncio.timeout(60):
         while True:
             with socket.socket() as sock:
                 sock.bind(("127.0.0.1", 0))
                 port = int(sock.getsockname()[1])
-            server = await asyncio.create_subprocess_exec("wlmscpfs", "-q", "-csk", "-dfp", str(folder), str(port))
+            arguments = "-q", "-csk", "-dfp", str(folder), *options, str(port)
+            server = await asyncio.create_subprocess_exec("wlmscpfs", *arguments)
             asking = side._replace(port=port)
             while server.returncode is None:
                 if (await asking.ask([f"{MODALITY}=ZZ"], ("StudyInstanceUID",)))[1] == "Success":
                     return server, port
 
 
-@asynccontextmanager
-async def both(tmp_path: Path, entries: list[Entry]) -> AsyncIterator[tuple[Side, Side]]:
-    """Serve a folder of worklist files by wlmscpfs, and what is imported from it by this provider."""
-    files, theirs, ours = (tmp_path / name for name in ("WORKLIST", "theirs", "ours"))
-    for folder in (files, theirs, ours):
-        folder.mkdir()
+def worklist_files(root: Path, entries: list[Entry]) -> Path:
+    """Make the folder that wlmscpfs serves to callers of WORKLIST."""
+    files = root / "WORKLIST"
+    files.mkdir()
     (files / "lockfile").touch()
     for entry in entries:
         write_wl_file(entry, files)
+    return files
+
+
+@asynccontextmanager
+async def both(tmp_path: Path, entries: list[Entry]) -> AsyncIterator[tuple[Side, Side]]:
+    """Serve a folder of worklist files by wlmscpfs, and what is imported from it by this provider."""
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    for folder in (theirs, ours):
+        folder.mkdir()
+    files = worklist_files(tmp_path, entries)
     ae = {"title": "WORKLIST", "character_set": "ISO_IR 192", "max_associations": 0}
     config = from_table({"dicom": {"host": "127.0.0.1", "port": 0}, "ae": [ae]}, base=tmp_path)
     with contextlib.closing(Store(config.store.path)) as store:
@@ -258,3 +268,21 @@ async def test_an_empty_value_is_found_by_an_asterisk_and_by_nothing_else_on_bot
     async with both(tmp_path, [nobody]) as (them, us):
         for key, expected in ((f"{PHYSICIAN}=*", 1), (f"{PHYSICIAN}=?*", 0), (f"{PHYSICIAN}=", 1)):
             assert [len(await side.find([key])) for side in (them, us)] == [expected] * 2, key
+
+
+async def test_our_client_cancels_a_query_of_wlmscpfs(tmp_path: Path) -> None:
+    """It takes a second for each response, so that the cancel is there long before the last one."""
+    worklist_files(tmp_path, LISTED[:30])
+    server, port = await wlmscpfs(Side(0, tmp_path), tmp_path, "--sleep-during", "1")
+    try:
+        async with dulproto.connect("127.0.0.1", port, called_ae_title="WORKLIST") as association:
+            statuses = []
+            async for status, _ in association.c_find({0x0020000D: dulproto.Element(0x0020000D, "UI")}):
+                statuses.append(status)
+                if len(statuses) == 1:
+                    association.c_cancel()
+            assert statuses[-1] == 0xFE00
+            assert await association.c_echo() == 0
+    finally:
+        server.kill()
+        await server.wait()
