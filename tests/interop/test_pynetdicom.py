@@ -186,7 +186,7 @@ async def test_our_client_cancels_a_query_of_its_server(provider: Callable[..., 
     """The server waits, after two responses, for the cancel that names its request.
 
     A server of pynetdicom that does not wait may miss it: its reactor reads nothing as long as there is a response to
-    send (dul.py, run_reactor: encode and send a primitive *or* receive a PDU), and a handler is never slowed down.  One
+    send (dul.py, run_reactor: encode and send a primitive *or* receive a PDU), and nothing slows a handler down.  One
     that is faster than the reactor is through before the socket is looked at, however early the cancel was there.
     """
     changed = threading.Condition()
