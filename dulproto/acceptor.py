@@ -43,6 +43,11 @@ class Acceptor(Connection):
         self._since = 0.0  # when the connection came to be as it is, as long as it has no machine
 
     @property
+    def is_established(self) -> bool:
+        """Whether the association has begun and not ended."""
+        return self._established
+
+    @property
     def called_ae_title(self) -> str:
         """The one asked for; empty before the association is accepted."""
         return self._negotiated.called_ae_title if self._negotiated is not None else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from .hosts import host_fault, is_loopback
 
 __all__ = ["Ae", "Config", "ConfigError", "Dicom", "Filter", "Hl7", "Http", "Policy", "Remote", "Rules", "Store"]
 __all__ += ["from_table", "load"]
+
+MOST_WORKERS: Final = 64
 
 # What a filter may list: a step in any other state is over.
 _LISTABLE: Final = ("SCHEDULED", "ARRIVED", "READY", "STARTED")
@@ -79,7 +82,9 @@ def _port_fault(port: int) -> str | None:
 
 
 def _workers_fault(number: int) -> str | None:
-    return None if number == 1 else "this version serves DICOM in one process, 1 is the only value"
+    if number != 1 and sys.platform != "linux":  # elsewhere SO_REUSEPORT is missing, or does not spread connections
+        return "several processes can share a port on Linux only, 1 is the only value here"
+    return None if 0 <= number <= MOST_WORKERS else f"must be 0, for one per core, or 1 to {MOST_WORKERS}"
 
 
 def _negative_fault(number: float) -> str | None:
@@ -169,7 +174,7 @@ class Dicom(msgspec.Struct, frozen=True, kw_only=True):
 
     host: ListenHost = "0.0.0.0"
     port: Port = 11112
-    workers: Annotated[int, _workers_fault] = 1
+    workers: Annotated[int, _workers_fault] = 1  # processes; 0 = one per core
     check_hosts: bool = True
     known_hosts: tuple[Host, ...] = ("127.0.0.1", "::1")
     check_calling_ae_titles: bool = False

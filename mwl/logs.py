@@ -15,7 +15,7 @@ from collections import deque
 from threading import Timer
 from typing import Any, Final, TextIO
 
-__all__ = ["LineHandler", "set_up"]
+__all__ = ["LineHandler", "options", "set_up"]
 
 _WAIT_SECONDS: Final = 0.1
 _MOST_WAITING: Final = 500  # lines
@@ -107,3 +107,10 @@ def set_up(stream: TextIO, *, verbose: bool = False, as_json: bool = False) -> N
     handler = LineHandler(stream, as_json=as_json)
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)
     atexit.register(handler.flush)
+
+
+def options() -> dict[str, bool]:
+    """Give the options of `set_up` that are in force, for a process that is to log in the same way."""
+    root = logging.getLogger()
+    as_json = any(isinstance(handler, LineHandler) and handler.as_json for handler in root.handlers)
+    return {"verbose": root.isEnabledFor(logging.DEBUG), "as_json": as_json}

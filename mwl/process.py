@@ -1,4 +1,4 @@
-"""What a process of the provider asks of its system: an event loop, and open files."""
+"""What a process of the provider asks of its system: an event loop, open files, and its end."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import os
 from collections.abc import Coroutine
 from typing import Any, Final
 
-__all__ = ["cores", "max_connections", "raise_file_limit", "run"]
+__all__ = ["DRAIN_SECONDS", "cores", "max_connections", "raise_file_limit", "run"]
 
+DRAIN_SECONDS: Final = 10.0  # how long what is under way may take when a process is told to end
 RESERVED_FILES: Final = 100  # open files that are not for DICOM connections: the store, HTTP, HL7, logs
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 
 import dulproto
-from dulproto import State
 
 __all__ = ["OpenAssociation", "Report", "report_of", "sum_of"]
 
@@ -53,7 +52,7 @@ def report_of(server: dulproto.Server | None, *, associations: bool = False) -> 
     found = [
         OpenAssociation(each.calling_ae_title, each.called_ae_title, each.peer, each.operations)
         for each in (server.connections if associations else ())
-        if each.association.state is State.ESTABLISHED
+        if each.is_established
     ]
     return msgspec.structs.replace(
         process,

@@ -16,25 +16,27 @@ from typing import TYPE_CHECKING, Final
 from .access import resolve_hosts
 from .config import Config, ConfigError, Hl7, load
 from .lock import lock
-from .process import raise_file_limit
+from .process import DRAIN_SECONDS, cores, raise_file_limit
 from .process import run as run_loop
 from .replica import FOLLOW_SECONDS, TIDY_SECONDS, Replica, again_and_again
-from .report import Report, report_of
+from .report import Report, report_of, sum_of
 from .store import Forget, Store
 
 if TYPE_CHECKING:
     from .hl7.mapping import Mapping as Hl7Mapping
     from .hl7.mllp import Hl7Server
+    from .workers import Workers
 
 __all__ = ["Running", "run", "running", "serve"]
 
 logger = logging.getLogger("mwl")
 
 RESOLVE_SECONDS: Final = 300.0  # between look-ups of the host names in the configuration
-DRAIN_SECONDS: Final = 10.0
-
 # What takes effect at the start only.
-_AT_START: Final = (("store", "path"), ("dicom", "host"), ("dicom", "port"), ("http", "host"), ("http", "port"))
+_AT_START: Final = (
+    *(("store", "path"), ("dicom", "host"), ("dicom", "port"), ("dicom", "workers")),
+    *(("http", "host"), ("http", "port")),
+)
 
 
 class Running(Replica):
@@ -53,6 +55,7 @@ class Running(Replica):
         super().__init__(config, store, now)
         self.source = source
         self.store: Store = store
+        self.workers: Workers | None = None  # they serve DICOM then, and not this process
         self.hl7: Hl7Server | None = None
         self.resolved: dict[str, tuple[str, ...]] = {}
         """The addresses of each host name in the configuration."""
@@ -64,8 +67,10 @@ class Running(Replica):
     # --- the entries ----------------------------------------------------------------------------------------------
 
     async def committed(self, revision: int) -> None:
-        """See that what has just been committed is listed."""
+        """See that what has just been committed is listed, by every process."""
         self.follow()
+        if self.workers is not None:
+            await self.workers.follow(revision)
 
     async def tidy(self) -> None:
         """Let old entries go: from the worklist after `expire_days`, from the store after `retain_days`."""
@@ -78,16 +83,26 @@ class Running(Replica):
     @property
     def associations(self) -> Mapping[str, int]:
         """How many associations are open, by AE title."""
-        return self.server.associations if self.server is not None else {}
+        serving = self.workers or self.server
+        return serving.associations if serving is not None else {}
 
     @property
     def why_not_ready(self) -> str:
         """Say why it is no use to ask now; empty if it is."""
+        if self.workers is not None:
+            return self.workers.why_not_ready
         return "the provider is stopping" if self.server is None or self.server.congested else ""
 
     async def report(self, *, associations: bool = False) -> Report:
         """Tell of all that has been served since the start."""
-        return report_of(self.server, associations=associations)
+        own = report_of(self.server, associations=associations)
+        return own if self.workers is None else sum_of([own, await self.workers.report(associations=associations)])
+
+    async def stop_dicom(self, drain_seconds: float) -> None:
+        """Refuse what is new, and let what runs end for so long."""
+        serving = self.workers or self.server
+        if serving is not None:
+            await serving.close(drain_seconds)
 
     # --- the configuration ----------------------------------------------------------------------------------------
 
@@ -104,6 +119,8 @@ class Running(Replica):
         Raises:
             ConfigError: the HL7 mapping that it names has faults, and nothing has changed.
         """
+        if self.workers is not None:
+            self.workers.add_columns(config)
         mapping = _mapping(config.hl7) if self.hl7 is not None and config.hl7 is not None else None
         resolved = await resolve_hosts(config)
         if self.hl7 is not None and mapping is not None:
@@ -113,6 +130,8 @@ class Running(Replica):
     async def _put_in_force(self, config: Config, resolved: dict[str, tuple[str, ...]]) -> None:
         self.resolved = resolved
         self.put_in_force(config, resolved)
+        if self.workers is not None:
+            await self.workers.use(config, resolved)
 
     async def reload(self) -> None:
         """Read the configuration file again; a faulty one is refused as a whole, and the old one stays in force.
@@ -147,21 +166,39 @@ async def running(
         provider = Running(config, source, store, now)
         provider.load()
         provider.resolved = await resolve_hosts(config)
+        async with _serving_dicom(provider, drain_seconds):
+            tasks = [
+                asyncio.create_task(again_and_again(provider.follow, FOLLOW_SECONDS)),
+                asyncio.create_task(again_and_again(provider.look_up_hosts, RESOLVE_SECONDS)),
+                asyncio.create_task(again_and_again(provider.tidy, TIDY_SECONDS)),
+            ]
+            try:
+                async with _serving_hl7(provider, drain_seconds), _serving_http(provider):
+                    yield provider
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _serving_dicom(provider: Running, drain_seconds: float) -> AsyncIterator[None]:
+    """Listen for DICOM for the length of the block: in this process, or in several others that share the port."""
+    config = provider.config
+    number = config.dicom.workers or cores()
+    if number == 1:
         await provider.listen(config.dicom.port, provider.resolved)
         assert provider.server is not None
         provider.addresses["dicom"] = _host_and_port(*provider.server.addresses[0])
-        tasks = [
-            asyncio.create_task(again_and_again(provider.follow, FOLLOW_SECONDS)),
-            asyncio.create_task(again_and_again(provider.look_up_hosts, RESOLVE_SECONDS)),
-            asyncio.create_task(again_and_again(provider.tidy, TIDY_SECONDS)),
-        ]
         try:
-            async with _serving_hl7(provider, drain_seconds), _serving_http(provider):
-                yield provider
+            yield
         finally:
-            for task in tasks:
-                task.cancel()
             await provider.server.close(drain_seconds)
+        return
+    from .workers import working
+
+    async with working(number, config, provider.resolved, drain_seconds) as (provider.workers, address):
+        provider.addresses["dicom"] = _host_and_port(*address)
+        yield
 
 
 @contextlib.asynccontextmanager
@@ -230,9 +267,8 @@ async def serve(config: Config, source: Path | None, announce: Callable[[Running
                 loop.add_signal_handler(getattr(signal, name), handler)
         announce(provider)
         await stop.wait()
-        assert provider.server is not None
-        logger.info("stopping: %d connections are open", len(provider.server.connections))
-        draining = asyncio.ensure_future(provider.server.close(DRAIN_SECONDS))
+        logger.info("stopping: %d connections are open", (await provider.report()).connections)
+        draining = asyncio.ensure_future(provider.stop_dicom(DRAIN_SECONDS))
         at_once = asyncio.ensure_future(stop_now.wait())
         await asyncio.wait([draining, at_once], return_when=asyncio.FIRST_COMPLETED)
         at_once.cancel()

@@ -58,6 +58,10 @@ def _metrics(running: Running, report: Report) -> Iterator[Metric]:
     yield Metric("mwl_associations_refused_total", "counter", refusals, refused, ("check",))
     yield _gauge("mwl_dicom_connections", "Connections that are open, associated or not.", report.connections)
     yield _counter("mwl_dicom_operations_total", "C-FIND and C-ECHO requests.", report.operations)
+    if running.workers is not None:
+        listening, restarts = len(running.workers.listening), running.workers.restarts
+        yield _gauge("mwl_workers", "DICOM processes that listen.", listening)
+        yield _counter("mwl_workers_restarts_total", "DICOM processes that died and were replaced.", restarts)
     if running.hl7 is not None:
         messages = _by_label(sorted(running.hl7.feed.answered.items()))
         yield Metric("mwl_hl7_messages_total", "counter", "HL7 messages, by their answer.", messages, ("answer",))
@@ -65,9 +69,9 @@ def _metrics(running: Running, report: Report) -> Iterator[Metric]:
         (method, str(status)): number for (method, status), number in sorted(running.http_answers.items())
     }
     yield Metric("mwl_http_answers_total", "counter", "HTTP answers.", answers, ("method", "status"))
-    yield _counter("mwl_process_cpu_seconds_total", "Processor time used.", report.cpu_seconds)
-    yield _gauge("mwl_process_resident_memory_bytes", "Memory in use.", report.resident_bytes)
-    yield _gauge("mwl_process_open_fds", "Open files and sockets.", report.open_files)
+    yield _counter("mwl_process_cpu_seconds_total", "Processor time used, by all processes.", report.cpu_seconds)
+    yield _gauge("mwl_process_resident_memory_bytes", "Memory in use, by all processes.", report.resident_bytes)
+    yield _gauge("mwl_process_open_fds", "Open files and sockets, of all processes.", report.open_files)
 
 
 def _by_label(values: Iterable[tuple[str, float]]) -> dict[tuple[str, ...], float]:

@@ -14,6 +14,7 @@ from mwl.cli import COMMANDS, main
 from mwl.config import from_table, load
 from mwl.demo import sample_entries
 from mwl.files import write_json, write_wl_file
+from mwl.process import cores
 from mwl.store import Put, Store, StoreReader
 
 ENTRIES = sample_entries(5, date(2024, 7, 5))
@@ -339,6 +340,14 @@ def test_every_fault_of_a_configuration_is_printed(mwl: Mwl, folder: Path) -> No
 def test_a_token_is_never_printed(mwl: Mwl, folder: Path) -> None:
     (folder / "mwl.toml").write_text('[http]\nhost = "0.0.0.0"\ntoken = "s3cret"\n[[ae]]\ntitle = "A"\n')
     assert "s3cret" not in mwl("check").out + mwl("check", "--json").out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="several processes share a port on Linux only")
+def test_a_check_tells_how_many_processes_there_would_be(mwl: Mwl, folder: Path) -> None:
+    (folder / "mwl.toml").write_text('[dicom]\nworkers = 0\n[[ae]]\ntitle = "A"\n')
+    status, out, err = mwl("check")
+    assert "workers = 0\n" in out
+    assert (status, err) == (0, f"# dicom.workers = 0 are {cores()} here, one per core.\n")
 
 
 def test_a_check_opens_the_store_too(mwl: Mwl, filled: Path) -> None:

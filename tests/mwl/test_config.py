@@ -291,6 +291,20 @@ def test_the_connectivity_hub_is_as_its_statement_says() -> None:
     assert "Allergies" in policy.always_empty
 
 
-def test_more_than_one_worker_is_refused_rather_than_ignored() -> None:
-    with pytest.raises(ConfigError, match=r"dicom\.workers: this version serves DICOM in one process"):
-        from_table({"dicom": {"workers": 4}, "ae": [{"title": "WORKLIST"}]})
+@pytest.mark.parametrize("number", [0, 1, 2, 64])
+def test_there_may_be_several_workers(number: int) -> None:
+    assert from_table({"dicom": {"workers": number}, "ae": [{"title": "WORKLIST"}]}).dicom.workers == number
+
+
+@pytest.mark.parametrize("number", [-1, 65])
+def test_there_is_a_limit_to_workers(number: int) -> None:
+    with pytest.raises(ConfigError, match=r"dicom\.workers: must be 0, for one per core, or 1 to 64"):
+        from_table({"dicom": {"workers": number}, "ae": [{"title": "WORKLIST"}]})
+
+
+def test_several_workers_are_refused_where_they_cannot_share_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert from_table({"dicom": {"workers": 1}, "ae": [{"title": "WORKLIST"}]})
+    for number in (0, 2):
+        with pytest.raises(ConfigError, match=r"dicom\.workers: several processes can share a port on Linux only"):
+            from_table({"dicom": {"workers": number}, "ae": [{"title": "WORKLIST"}]})
