@@ -376,10 +376,15 @@ def _read_date(raw: Raw, message: Message, target: Target, zone: tzinfo | None) 
     text = _first(raw, message)[:8]  # an offset must not move a birthday
     if not text:
         return None
-    moment = read_moment(text, zone)
-    if moment is None:
+    if not re.fullmatch(r"[0-9]{4}([0-9]{2}){0,2}", text):
+        raise ValueFault("is no date: YYYYMMDD is wanted")
+    year, month, day = int(text[:4]), int(text[4:6] or 0), int(text[6:8] or 0)
+    if not month or not day:
         raise Unusable("is no whole day")  # DICOM has no date without month and day
-    return moment[0]
+    try:
+        return date(year, month, day)
+    except ValueError as exc:
+        raise ValueFault("is no day of the calendar") from exc
 
 
 # --- the table ----------------------------------------------------------------------------------------------------

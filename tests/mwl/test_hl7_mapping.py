@@ -105,10 +105,24 @@ def test_what_is_no_time_is_a_fault(field: str) -> None:
     assert found.location == Location("ORC", 1, 7, 0, 4)
 
 
-@pytest.mark.parametrize("field", ["1960", "196004"])
+@pytest.mark.parametrize("field", ["1960", "196004", "19600400", "19600000"])
 def test_a_birth_date_that_is_not_known_exactly_is_left_out_and_told(field: str) -> None:
     found = readings(f"PID|||1||A^B||{field}")["PatientBirthDate"]
     assert (found.value, found.fault, found.is_refused) == (None, "is no whole day", False)
+
+
+@pytest.mark.parametrize(
+    ("field", "fault"),
+    [
+        ("12.4.1960", "is no date: YYYYMMDD is wanted"),
+        ("1960-04-12", "is no date: YYYYMMDD is wanted"),
+        ("19600431", "is no day of the calendar"),
+        ("00000412", "is no day of the calendar"),
+    ],
+)
+def test_what_is_no_birth_date_is_a_fault(field: str, fault: str) -> None:
+    found = readings(f"PID|||1||A^B||{field}")["PatientBirthDate"]
+    assert (found.fault, found.is_refused) == (fault, True)
 
 
 def test_a_birth_date_is_not_moved_by_an_offset() -> None:

@@ -18,7 +18,7 @@ from mwl.hl7.feed import Feed, Memory, failed_messages, read_message
 from mwl.hl7.mapping import Mapping, default_text, load_mapping
 from mwl.hl7.message import decode_message
 from mwl.hl7.orders import make_plan
-from mwl.hl7.values import TARGETS
+from mwl.hl7.plan import Plan
 from mwl.item import Entry
 from mwl.store import Store
 
@@ -26,6 +26,7 @@ FOLDER = Path(__file__).parents[1] / "hl7"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.hl7"))
 CASES: dict[str, dict[str, Any]] = {name: json.loads((FOLDER / f"{name}.json").read_text("utf-8")) for name in NAMES}
 MAPPINGS: dict[str, Mapping] = {path.name: load_mapping(path) for path in FOLDER.glob("*.toml")}
+HEADER = decode_message((FOLDER / "orm_lf.hl7").read_bytes()).header
 NOW = datetime(2024, 7, 5, 8, 0)
 
 
@@ -46,6 +47,13 @@ def feed_before(store: Store, name: str) -> Feed:
     for before in CASES[name].get("after", ()):
         feed.receive_now(raw(before))
     return feed
+
+
+def plan_of(name: str, feed: Feed) -> Plan:
+    message = read_message(raw(name), feed.mapping)
+    return feed.store.read(
+        lambda connection: make_plan(message, feed.mapping, Memory(connection, feed.mapping, NOW.timestamp()), NOW)
+    )
 
 
 def entries(store: Store) -> list[Entry]:
@@ -69,10 +77,7 @@ def test_a_dry_run_says_what_the_feed_does(store: Store, name: str) -> None:
     feed = feed_before(store, name)
     before = {entry.key: entry for entry in store.load()[1]}
     revision = store.revision()
-    message = read_message(raw(name), feed.mapping)
-    plan = store.read(
-        lambda connection: make_plan(message, feed.mapping, Memory(connection, feed.mapping, NOW.timestamp()), NOW)
-    )
+    plan = plan_of(name, feed)
     assert store.revision() == revision
     feed.receive_now(raw(name))
     for change in plan.changes:
@@ -123,14 +128,17 @@ def test_every_order_control_of_the_shipped_mapping_has_a_sample() -> None:
     assert set(tomllib.loads(default_text())["order_control"]) <= sampled
 
 
-def test_every_attribute_with_a_shipped_rule_has_a_sample() -> None:
-    shipped = tomllib.loads(default_text())
-    named = {keyword for keyword, rules in shipped["attributes"].items() if rules}
-    filled = {
-        keyword
-        for keyword in named
-        for case in CASES.values()
-        for entry in case["entries"]
-        if entry.get(TARGETS[keyword].owner, {}).get(TARGETS[keyword].field)
+def test_every_rule_of_the_shipped_mapping_has_a_sample(tmp_path: Path) -> None:
+    used: set[tuple[str, str]] = set()
+    for number, name in enumerate(NAMES):
+        store = Store(tmp_path / f"{number}.db")
+        for change in plan_of(name, feed_before(store, name)).changes:
+            used |= {(one.attribute, one.rule) for one in change.sources if not one.not_used}
+        store.close()
+    shipped = {
+        (target.keyword, rule.text)
+        for kind in ("ORM", "OMG", "OMI", "SIU", "ADT")
+        for target, rules in load_mapping().attributes(msgspec.structs.replace(HEADER, code=kind))
+        for rule in rules
     }
-    assert named <= filled
+    assert shipped - used == set()
