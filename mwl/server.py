@@ -13,6 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from .access import resolve_hosts
 from .config import Config, ConfigError, Hl7, load
 from .lock import lock
@@ -143,8 +145,12 @@ class Running(Replica):
             raise ConfigError("configuration", ["was not read from a file, there is nothing to reload"])
         config = load(self.source)
         for table, name in _AT_START:
-            if getattr(getattr(config, table), name, None) != getattr(getattr(self.config, table), name, None):
+            before, after = getattr(self.config, table), getattr(config, table)
+            value = getattr(before, name, None)
+            if value != getattr(after, name, None):
                 logger.warning("%s.%s has changed: it takes effect at the next start", table, name)
+                if before is not None and after is not None:
+                    config = replace(config, **{table: replace(after, **{name: value})})
         await self.use(config)
         logger.info("configuration reloaded from %s", self.source)
 

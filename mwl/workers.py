@@ -47,12 +47,12 @@ class _Worker:
         self.report = Report()
         self._reader, self._writer = reader, writer
         self._waiting: deque[asyncio.Future[Reply | None]] = deque()
-        self._replies: asyncio.Task[None] = asyncio.create_task(self._read())
+        self.channel = asyncio.create_task(self._read())
 
     def ask(self, request: Request) -> asyncio.Future[Reply | None]:
         """Send a request; the future is its reply, or None if the process ends before."""
         reply: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
-        if self._replies.done():
+        if self.channel.done():
             reply.set_result(None)
         else:
             self._waiting.append(reply)
@@ -67,18 +67,14 @@ class _Worker:
         for waiting in self._waiting:
             _settle(waiting, None)
 
-    async def ended(self) -> None:
-        """Wait until it has closed its channel, and is gone or could be."""
-        await asyncio.wait([self._replies])
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.process.wait(), _END_SECONDS)
-
     async def end(self) -> int:
-        """End it at once if it still runs; gives its exit status."""
+        """Wait for the end of a process that has closed its channel, kill any other; gives its exit status."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.process.wait(), _END_SECONDS if self.channel.done() else 0)
         if self.process.returncode is None:
             self.process.kill()
         status = await self.process.wait()
-        await asyncio.wait([self._replies])
+        await asyncio.wait([self.channel])
         self._writer.close()
         return status
 
@@ -146,7 +142,7 @@ class Workers:
             worker.listens = reply is not None and not reply.fault
             if worker.listens and not listens.done():
                 listens.set_result(None)
-            await worker.ended()
+            await asyncio.wait([worker.channel])
         finally:
             status = await worker.end()
             del self._running[row]

@@ -286,6 +286,21 @@ async def test_a_process_that_dies_is_replaced_and_its_places_are_free(provider:
         assert [await listed(each) for each in associations.values()] == [0, 0]
 
 
+async def test_one_that_is_replaced_serves_what_the_others_do_whatever_changes_at_the_next_start(
+    provider: Served, tmp_path: Path
+) -> None:
+    assert (await provider.http.post("/mwlitems", json=entry_to_json(late()))).status_code == 201
+    changed = CONFIGURATION.replace("port = 0\nworkers = 2", "port = 1\nworkers = 3")
+    configured(tmp_path, changed.replace('"127.0.0.1"', '"127.0.0.2"') + '[store]\npath = "other.db"\n')
+    assert (await provider.http.post("/reload")).status_code == 200
+    killed = min(processes(provider))
+    os.kill(killed, signal.SIGKILL)
+    await provider.log("another one is started now")
+    await ready(provider)
+    async with one_each(provider) as associations:
+        assert [await listed(each, "LATE") for each in associations.values()] == [1, 1]
+
+
 async def test_one_that_keeps_dying_is_started_again_after_a_pause_only(provider: Served) -> None:
     seen: set[int] = set()
     for when in ("now", "in 1 s"):

@@ -105,6 +105,15 @@ async def test_a_reload_changes_the_titles_and_keeps_open_associations(provider:
         await dulproto.connect("127.0.0.1", port, called_ae_title="WORKLIST")
 
 
+async def test_what_takes_effect_at_the_next_start_stays_in_force(provider: Running, tmp_path: Path) -> None:
+    text = CONFIGURATION.replace("worklist.db", "other.db").replace("port = 0", "port = 104\nworkers = 2")
+    config(tmp_path, text.replace("expire_days = 10", "expire_days = 25"))
+    await provider.reload()
+    in_force = provider.config
+    assert (in_force.store.path, in_force.store.expire_days) == (tmp_path / "worklist.db", 25)
+    assert (in_force.dicom.port, in_force.dicom.workers) == (0, 1)
+
+
 async def test_a_faulty_configuration_is_refused_whole_and_the_old_one_stays(
     provider: Running, tmp_path: Path
 ) -> None:
