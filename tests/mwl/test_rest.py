@@ -216,7 +216,6 @@ async def test_missing_identifiers_are_generated_and_stored_once(provider: Runni
         (b"[1,", 400),
         (b"\xff\xfe", 400),
         (b"[" * 20_000, 400),
-        (b'{"00100010":' + b"[" * 2_000 + b"]" * 2_000 + b"}", 400),
         (b"null", 422),
         (b'"text"', 422),
         (b'{"00100010": {"Value": [1e400]}}', 400),
@@ -229,6 +228,13 @@ async def test_what_is_no_entry_is_refused(
 ) -> None:
     answer = await http.post("/mwlitems", content=body, headers=DICOM_JSON)
     assert answer.status_code == status
+    assert provider.store.revision() == 0
+
+
+async def test_what_is_nested_deeply_is_refused(provider: Running, http: httpx.AsyncClient) -> None:
+    body = b'{"00100010":' + b"[" * 2_000 + b"]" * 2_000 + b"}"
+    answer = await http.post("/mwlitems", content=body, headers=DICOM_JSON)
+    assert answer.status_code in (400, 422)  # how deep JSON is read depends on the version of Python
     assert provider.store.revision() == 0
 
 
