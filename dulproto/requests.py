@@ -59,9 +59,9 @@ class Requests:
             logger.info("%s sent a response to nothing, %04XH: ignored", self.connection.peer, command.command_field)
             return
         operation = self._operation(message)
-        if self.current is None:
+        if self.current is None and self.connection.writable:
             self._start(operation)
-        elif operation.message_id == self.current.message_id or operation.message_id in self.queue:
+        elif self._is_outstanding(operation.message_id):
             self._finish_with(operation, Status.DUPLICATE_INVOCATION)
             if not self.connection.writable:  # or a peer that repeats itself and never reads would fill our memory
                 self._set_reading(False)
@@ -70,6 +70,11 @@ class Requests:
             self._queued_bytes += len(message.data)
             if self._queue_is_full:
                 self._set_reading(False)
+
+    def _is_outstanding(self, message_id: int) -> bool:
+        current = self.current
+        is_current = current is not None and current.message_id == message_id and current.final_status is None
+        return is_current or message_id in self.queue
 
     def _operation(self, message: Message) -> Operation:
         context = self.association.contexts[message.context_id]
@@ -100,12 +105,16 @@ class Requests:
             operation.final_status = responses.status
             self.answer = responses
             self._send(responses.encode(operation.message_id))
-            self._next()
+            self.loop.call_soon(self._end_turn, operation)  # what came behind it in the same read waits
         elif isinstance(responses, AsyncIterable):
             self._task = self.loop.create_task(self._serve_async(operation, responses))
         else:
             self._responses = iter(responses)
             self._advance()
+
+    def _end_turn(self, operation: Operation) -> None:
+        if self.current is operation:
+            self._next()
 
     def _advance(self) -> None:
         """Send responses until the operation ends, the transport is full, or this turn's share is used up."""
@@ -201,10 +210,13 @@ class Requests:
         self.connection.end(f"aborted, {error}", logging.WARNING)
 
     def _next(self) -> None:
-        """Begin the next request, by way of the loop: a long queue must not keep other connections waiting."""
+        """Begin the next request, by way of the loop: a long queue must not keep other connections waiting.
+
+        None begins while the peer does not read, or what it asks for would fill our memory.
+        """
         self.current = self._responses = None
         self.connection.server.changed.set()
-        if self.queue:
+        if self.queue and self.connection.writable:
             self.current = self.queue.pop(next(iter(self.queue)))
             self._queued_bytes -= len(self.current.message.data)
             self.loop.call_soon(self._start_queued, self.current)
@@ -217,16 +229,14 @@ class Requests:
 
     def _cancel(self, message_id: int | None) -> None:
         """C-CANCEL-RQ, PS3.7 9.3.2.3; one that names no outstanding operation comes too late, and is no fault."""
-        operation = self.current
-        if operation is not None and operation.message_id == message_id:
-            self._stop_responses()
-            self._finish_with(operation, Status.CANCEL)
-            self._next()
-            return
         queued = self.queue.pop(message_id, None) if message_id is not None else None
         if queued is not None:
             self._queued_bytes -= len(queued.message.data)
             self._finish_with(queued, Status.CANCEL)
+        elif self.current is not None and self.current.message_id == message_id:
+            self._stop_responses()
+            self._finish_with(self.current, Status.CANCEL)
+            self._next()
 
     def _stop_responses(self) -> None:
         """Close the handler's generator, so that it can let go of what it holds."""
@@ -246,15 +256,18 @@ class Requests:
         self._set_reading(not self._queue_is_full)
         if self._resumed is not None:
             self._resumed.set()
-        self._advance()
+        if self.current is None:
+            self._next()
+        else:
+            self._advance()
 
     def end(self) -> None:
         """Stop what runs and forget what waits: the association has ended."""
         if self.current is not None:
             self._stop_responses()
             self.current = None
-            self.queue.clear()
-            self._queued_bytes = 0
+        self.queue.clear()
+        self._queued_bytes = 0
 
     @property
     def _who(self) -> str:

@@ -16,6 +16,7 @@ from dulproto import (
     MODALITY_WORKLIST_FIND,
     VERIFICATION,
     Accepted,
+    Answer,
     Association,
     CommandField,
     CommandSet,
@@ -594,6 +595,46 @@ async def test_a_peer_that_asks_twice_for_ever_and_never_reads_takes_no_memory()
         assert wire.get_write_buffer_size() < HIGH_WATER + one_read
         peer.transport.resume_reading()
         assert set(await peer.answers(40_000)) == {(1, 0x0210)}
+
+
+async def test_a_peer_that_asks_for_ever_and_never_reads_gets_one_whole_answer_more_than_the_buffer_takes() -> None:
+    asked = 0
+
+    def find(operation: Operation) -> Answer:
+        nonlocal asked
+        asked += 1
+        identifiers = [bytes(SIZE)] * 100
+        return Answer(operation.template.segments(identifiers, Status.PENDING, Status.SUCCESS), Status.SUCCESS)
+
+    async with await serve(find):
+        peer = await associate()
+        wire = wire_of(peer)
+        wire.kernel = 0
+        peer.transport.pause_reading()
+        for start in range(1, 4001, 100):
+            peer.send(b"".join(find_rq(n, b"12") for n in range(start, start + 100)))
+            await settle(10)
+        assert asked == 1
+        assert wire.get_write_buffer_size() < HIGH_WATER + 110 * SIZE
+        peer.transport.resume_reading()
+        assert await peer.finals(4000) == [(n, 0) for n in range(1, 4001)]
+
+
+async def test_short_answers_to_what_came_in_one_read_are_given_in_turns() -> None:
+    served: list[int] = []
+
+    def find(operation: Operation) -> Answer:
+        served.append(operation.message_id)
+        return Answer(operation.template.segments((), Status.PENDING, Status.SUCCESS), Status.SUCCESS)
+
+    async with await serve(find):
+        peer = await associate()
+        peer.send(b"".join(find_rq(n, b"12") for n in range(1, 101)))
+        while len(served) < 100:
+            before = len(served)
+            await settle(1)
+            assert len(served) - before <= 1
+        assert await peer.finals(100) == [(n, 0) for n in range(1, 101)]
 
 
 async def test_a_peer_that_requests_for_ever_after_its_end_and_never_reads_takes_no_memory() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 
+from wire import settle
+
 import dulproto
 from dulproto.acceptor import Acceptor
 from dulproto.acse import DEFAULT_TRANSFER_SYNTAXES, Policy
@@ -49,6 +51,7 @@ async def test_command_fields_that_a_peer_invents_are_answered_and_forgotten() -
         command = CommandSet(command_field=field, message_id=1, affected_sop_class_uid=VERIFICATION)
         before = sink.written
         acceptor.data_received(encode_message(1, command, b"", 0))
+        await settle()
         assert sink.written > before
     assert templates() - at_first < 64
     acceptor.connection_lost(None)
