@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+# As they are at the start: later this program is kept on some of them.
+_USABLE = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _PACKAGES = ("uvloop", "msgspec", "apsw", "pyroaring", "pydicom", "pynetdicom")
 
@@ -58,12 +60,15 @@ def _commit() -> str:
 
 def cores() -> tuple[set[int], set[int]]:
     """Choose the cores of the server and of the load generator: one each where there are two, else all."""
-    if not hasattr(os, "sched_getaffinity"):
-        return set(), set()
-    usable = sorted(os.sched_getaffinity(0))
-    if len(usable) < 2:
-        return set(usable), set(usable)
-    return {usable[0]}, set(usable[1:2])
+    if len(_USABLE) < 2:
+        return set(_USABLE), set(_USABLE)
+    return set(_USABLE[:1]), set(_USABLE[1:2])
+
+
+def cores_of(processes: int) -> set[int]:
+    """Choose the cores of a server of several processes: one each if the load generator keeps its own, else all."""
+    free = [core for core in _USABLE if core not in cores()[1]]
+    return set(free[:processes] if len(free) >= processes else _USABLE)
 
 
 def pin(pid: int, to: set[int]) -> None:
@@ -78,7 +83,7 @@ def pin(pid: int, to: set[int]) -> None:
 def cpu_seconds(pid: int) -> float:
     """Add up the processor time of a process and of all that it started."""
     total = 0.0
-    for each in (pid, *_descendants(pid)):
+    for each in (pid, *descendants(pid)):
         try:
             fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
         except OSError:
@@ -87,7 +92,12 @@ def cpu_seconds(pid: int) -> float:
     return total
 
 
-def _descendants(pid: int) -> list[int]:
+def sockets(pid: int) -> int:
+    """Count the sockets that a process has open."""
+    return sum(os.readlink(file).startswith("socket:") for file in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def descendants(pid: int) -> list[int]:
     try:
         children = [
             int(child)
@@ -96,13 +106,13 @@ def _descendants(pid: int) -> list[int]:
         ]
     except OSError:
         return []
-    return children + [each for child in children for each in _descendants(child)]
+    return children + [each for child in children for each in descendants(child)]
 
 
 def resident_bytes(pid: int) -> int:
     """Give the resident memory of a process and of all that it started."""
     total = 0
-    for each in (pid, *_descendants(pid)):
+    for each in (pid, *descendants(pid)):
         try:
             found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{each}/status").read_text())
         except OSError:

@@ -1,4 +1,4 @@
-"""How the provider grows: with its entries, with the matches of a query, and with the associations that are open."""
+"""How the provider grows: with entries, with the matches of a query, with open associations, with its processes."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from typing import Any
 from rich.table import Table
 
 from . import machine, plot
-from .generator import Load, find_plan
+from .generator import Load, find_plan, generator
 from .load import Round, check, console, figures, measure_in_turns, ratio
 from .probe import record
 from .sample import entries, queries
-from .server import replay, serving, stored, worklist
+from .server import Provider, replay, serving, stored, worklist
 
 _CALLERS = 40
+_SHARED = 1000  # connections of which it is counted where they come to
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--entries", type=int, default=1_000_000, help="the most entries (1,000,000)")
     parser.add_argument("--matches", type=int, default=10_000, help="the most matches of a query (10,000)")
     parser.add_argument("--associations", type=int, default=10_000, help="the most associations at once (10,000)")
+    parser.add_argument("--workers", type=int, default=2, help="the most DICOM processes (2)")
+    parser.add_argument("--only", choices=_MEASUREMENTS, nargs="+", default=[*_MEASUREMENTS], help="some of them")
     parser.add_argument("--seconds", type=float, default=2, help="of each round (2)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each (3)")
     parser.add_argument("--plots", metavar="FOLDER", type=Path, help="where to draw the figures")
@@ -36,19 +39,15 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         arguments.entries, arguments.matches, arguments.associations = 10_000, 100, 100
         arguments.seconds, arguments.rounds = 0.3, 1
     machine.pin(0, machine.cores()[1])
-    found = {
-        "by_entries": list(_by_entries(arguments)),
-        "by_matches": list(_by_matches(arguments)),
-        "by_associations": list(_by_associations(arguments)),
-    }
+    found: dict[str, Any] = {f"by_{name}": list(_MEASUREMENTS[name](arguments)) for name in arguments.only}
     if arguments.plots:
         _draw(found, arguments.plots)
-    few, *_, many = found["by_entries"]
-    return {
-        **found,
-        "server_cpu_from_fewest_to_most_entries": many["us_each"] / few["us_each"],
-        "server_cpu_the_same_without_caches": many["us_each_without_caches"] / few["us_each_without_caches"],
-    }
+    if "by_entries" in found:
+        few, *_, many = found["by_entries"]
+        found["server_cpu_from_fewest_to_most_entries"] = many["us_each"] / few["us_each"]
+        bare = "us_each_without_caches"
+        found["server_cpu_the_same_without_caches"] = many[bare] / few[bare]
+    return found
 
 
 def _steps(most: int, *, first: int = 1) -> list[int]:
@@ -158,6 +157,73 @@ def _by_associations(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     console.print(shown)
 
 
+# --- workers ------------------------------------------------------------------------------------------------------
+
+
+def _by_workers(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Let the same callers come to one process and to several, in turns; an association for each query."""
+    shown = _table(
+        "an association for each query, 100 at once",
+        *("workers", "a second", "times one", "CPU us", "generator", "MiB", "others", "cores", "connections of each"),
+    )
+    today = date.today()
+    asked = queries(entries(1000, 25, today), 25)
+    plan = find_plan(asked, _CALLERS)
+    servers: dict[str, Provider] = {}
+    with ExitStack() as stack:
+        for number in _powers_of_two(arguments.workers):
+            folder = stack.enter_context(stored(entries(1000, 25, today), number))
+            servers[str(number)] = stack.enter_context(serving(folder, machine.cores_of(number)))
+        check(servers, asked[::10])
+        load = Load(seconds=arguments.seconds)
+        rounds = measure_in_turns(servers, plan, load, arguments.rounds, "workers")
+        shares = {name: _shares(server, plan) for name, server in servers.items()}
+    for name, each in rounds.items():
+        of = figures(each)
+        row = {
+            "workers": int(name),
+            "per_second": of["per_second"],
+            "times_one": ratio(each, rounds["1"]),
+            "us_each": of["server_cpu_us_each"],
+            "generator_busy": of["generator_busy"],
+            "resident_mib": of["memory_before"] / 2**20,
+            "disturbance": of["disturbance"],
+            "cores": len(machine.cores_of(int(name)) | machine.cores()[1]),
+            "connections_of_each": shares[name],
+            "failures": of["failures"],
+        }
+        _add(shown, row)
+        yield row
+    console.print(shown)
+    if machine.cores_of(arguments.workers) & machine.cores()[1]:
+        console.print("[yellow]The load generator has no core of its own: take the CPU of each, not the rate.[/]")
+
+
+def _powers_of_two(most: int) -> list[int]:
+    return [2**n for n in range(most.bit_length())]
+
+
+def _shares(server: Provider, plan: bytes) -> list[int]:
+    """Open associations, and count how many each process has; a supervisor has none."""
+    pids = machine.descendants(server.pid) or [server.pid]
+    before = [machine.sockets(pid) for pid in pids]
+    counted: list[int] = []
+    load = Load(per_association=False, slots=_SHARED, hold=1)
+    with generator(server.port, plan, load, machine.cores()[1]) as running:
+        for what, _ in running.lines():
+            if what == "opened":
+                counted = [machine.sockets(pid) - other for pid, other in zip(pids, before, strict=True)]
+    return counted
+
+
+_MEASUREMENTS = {
+    "entries": _by_entries,
+    "matches": _by_matches,
+    "associations": _by_associations,
+    "workers": _by_workers,
+}
+
+
 # --- show ---------------------------------------------------------------------------------------------------------
 
 
@@ -171,31 +237,38 @@ def _table(title: str, *columns: str) -> Table:
 def _add(shown: Table, row: dict[str, Any]) -> None:
     values = [value for value in row.values() if not isinstance(value, dict)]
     failed = any(row["failures"].values())
-    texts = [f"{value:,.3g}" if isinstance(value, float) and value < 100 else f"{value:,.0f}" for value in values]
-    shown.add_row(*texts, style="red" if failed else None)
+    shown.add_row(*map(_text, values), style="red" if failed else None)
+
+
+def _text(value: float | list[int]) -> str:
+    if isinstance(value, list):
+        return " + ".join(f"{part:,}" for part in value)
+    return f"{value:,.3g}" if isinstance(value, float) and value < 100 else f"{value:,.0f}"
 
 
 def _draw(found: dict[str, Any], folder: Path) -> None:
     def points(of: str, x: str, y: str) -> Sequence[tuple[float, float]]:
         return [(row[x], row[y]) for row in found[of]]
 
-    plot.lines(
-        {
-            "mwl": points("by_entries", "entries", "us_each"),
-            "mwl without caches": points("by_entries", "entries", "us_each_without_caches"),
-        },
-        folder / "entries.svg",
-        "Time of the server for a query with 25 matches",
-        "entries",
-        "microseconds",
-    )
-    plot.lines(
-        {
-            "canned": points("by_matches", "matches", "responses_per_second_of_canned"),
-            "mwl": points("by_matches", "matches", "responses_per_second"),
-        },
-        folder / "matches.svg",
-        "Responses a second by the length of an answer",
-        "matches of a query",
-        "responses a second",
-    )
+    if "by_entries" in found:
+        plot.lines(
+            {
+                "mwl": points("by_entries", "entries", "us_each"),
+                "mwl without caches": points("by_entries", "entries", "us_each_without_caches"),
+            },
+            folder / "entries.svg",
+            "Time of the server for a query with 25 matches",
+            "entries",
+            "microseconds",
+        )
+    if "by_matches" in found:
+        plot.lines(
+            {
+                "canned": points("by_matches", "matches", "responses_per_second_of_canned"),
+                "mwl": points("by_matches", "matches", "responses_per_second"),
+            },
+            folder / "matches.svg",
+            "Responses a second by the length of an answer",
+            "matches of a query",
+            "responses a second",
+        )

@@ -26,13 +26,14 @@ from .canned import Canned
 STORE = "worklist.db"
 _BATCH = 1000
 _START_SECONDS = 120
-_CONFIGURATION = f"""
+_CONFIGURATION = """
 [store]
-path = "{STORE}"
+path = "{store}"
 
 [dicom]
 host = "127.0.0.1"
 port = 0
+workers = {workers}
 known_hosts = ["127.0.0.0/8"]
 
 [[ae]]
@@ -69,11 +70,11 @@ def worklist(entries: Iterable[Entry], cores: set[int]) -> Iterator[Provider]:
 
 
 @contextmanager
-def stored(entries: Iterable[Entry]) -> Iterator[Path]:
+def stored(entries: Iterable[Entry], workers: int = 1) -> Iterator[Path]:
     """Put entries into a store in a new folder, with a configuration that lets anybody of 127.0.0.0/8 ask."""
     with tempfile.TemporaryDirectory(prefix="mwl-bench-") as name:
         folder = Path(name)
-        (folder / "mwl.toml").write_text(_CONFIGURATION)
+        (folder / "mwl.toml").write_text(_CONFIGURATION.format(store=STORE, workers=workers))
         with contextlib.closing(Store(folder / STORE)) as store:
             batch: list[Put] = []
             for entry in entries:
