@@ -37,7 +37,7 @@ __all__ = [
     "StoreError",
     "StoreReader",
 ]
-__all__ += ["StoreWriteError", "Update", "entries_having", "entries_of_study", "identifiers"]
+__all__ += ["StoreWriteError", "Update", "entries_having", "entries_of_study", "history_of", "identifiers"]
 
 Key = tuple[str, str]
 T = TypeVar("T")
@@ -143,6 +143,16 @@ def entries_having(connection: apsw.Connection, kind: str, value: str) -> list[E
     return [entry for (body,) in rows if (kind, value) in identifiers(entry := _decode_entry(body))]
 
 
+def history_of(connection: apsw.Connection, key: Key) -> list[Logged]:
+    """Give all that an entry ever was, oldest first."""
+    rows = connection.execute(
+        "SELECT revision, study_uid, step_id, body, at, origin, lineage FROM log"
+        " WHERE study_uid = ? AND step_id = ? ORDER BY revision",
+        key,
+    )
+    return [_decode_logged(row) for row in rows]
+
+
 _encode_entry = msgspec.json.Encoder().encode
 _decode_entry = msgspec.json.Decoder(Entry).decode
 
@@ -177,12 +187,7 @@ class StoreReader:
 
     def history(self, key: Key) -> list[Logged]:
         """Give all that an entry ever was, oldest first."""
-        rows = self._connection.execute(
-            "SELECT revision, study_uid, step_id, body, at, origin, lineage FROM log"
-            " WHERE study_uid = ? AND step_id = ? ORDER BY revision",
-            key,
-        )
-        return [_decode_logged(row) for row in rows]
+        return history_of(self._connection, key)
 
     def get(self, key: Key) -> Entry | None:
         """Give one entry."""

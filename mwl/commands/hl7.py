@@ -252,7 +252,8 @@ def _failed_arguments(parser: argparse.ArgumentParser) -> None:
 def show_failed(options: argparse.Namespace) -> int:
     """List the messages that were refused, show one, or drop it."""
     with read_store(options) as reader:
-        found = reader.read(lambda connection: failed_messages(connection, options.number))
+        having = {} if options.number is None else {"id": options.number}
+        found = reader.read(lambda connection: failed_messages(connection, **having))
     if options.number is not None and not found:
         raise MwlError(f"there is no refused message {options.number}: `mwl hl7 failed` lists them")
     if options.forget:
@@ -289,11 +290,12 @@ def _retry_arguments(parser: argparse.ArgumentParser) -> None:
         "numbers", metavar="NUMBER", type=int, nargs="*", help="messages of `mwl hl7 failed`; none: all"
     )
     parser.add_argument("--mapping", type=Path, metavar="FILE", help="a mapping in place of the configured one")
+    parser.add_argument("--overwrite", action="store_true", help="also set anew what newer messages have set")
     parser.set_defaults(run=retry)
 
 
 def retry(options: argparse.Namespace) -> int:
-    """Take refused messages again, oldest first, such as after the mapping was mended."""
+    """Take refused messages again, oldest first; what newer messages have set since is not set anew."""
     config = load_config(options)
     mapping = _mapping(options, config.hl7)
     refused = 0
@@ -306,9 +308,11 @@ def retry(options: argparse.Namespace) -> int:
         for one in failed:
             if options.numbers and one.id not in options.numbers:
                 continue
-            answer = feed.receive_now(one.message)
+            answer = feed.receive_now(one.message, is_late=not options.overwrite)
             refused += answer.code != "AA"
-            print(f"{answer.code}  {one.id}  {'; '.join(map(str, answer.faults))}".rstrip())
+            print(f"{answer.code}  {one.id}  {'; '.join(map(str, answer.faults or answer.warnings))}".rstrip())
+            if any(fault.code == 206 for fault in answer.faults):
+                print(f"    --overwrite takes it all the same, `mwl hl7 failed {one.id} --forget` drops it")
     return 1 if refused else 0
 
 

@@ -17,11 +17,22 @@ import apsw
 import msgspec
 
 from ..item import Entry, Patient, PatientIdentifier
-from ..store import Decide, Put, Remove, Store, StoreError, entries_having, entries_of_study
+from ..store import Decide, Put, Remove, Store, StoreError, entries_having, entries_of_study, history_of
+from .lineage import origins
 from .mapping import Mapping
-from .message import Answer, Header, Hl7Fault, Message, MessageError, decode_header, decode_message, encode_ack
+from .message import (
+    Answer,
+    Header,
+    Hl7Fault,
+    Location,
+    Message,
+    MessageError,
+    decode_header,
+    decode_message,
+    encode_ack,
+)
 from .orders import make_plan
-from .plan import EntryChange, Plan, lineage
+from .plan import EntryChange, Plan, is_older, lineage
 
 __all__ = ["Failed", "Feed", "Memory", "NothingKnown", "failed_messages", "forget_failed", "read_message"]
 
@@ -61,7 +72,8 @@ class Memory:
     """What the store knows, read through a connection, and what the feed keeps there besides entries."""
 
     def __init__(self, connection: apsw.Connection, mapping: Mapping, now: float) -> None:
-        self._connection, self._rules, self._now = connection, mapping.rules, now
+        self._connection, self._mapping, self._now = connection, mapping, now
+        self._rules = mapping.rules
         self._has_tombstones: bool | None = None
 
     def of_study(self, study_uid: str) -> list[Entry]:
@@ -98,6 +110,17 @@ class Memory:
         found = self._connection.execute(query, key).get
         return str(msgspec.json.decode(found)["message"]["time"]) if found else ""
 
+    def set_since(self, time: str, change: EntryChange) -> list[str]:
+        """Name what a change would set, but messages have set that were sent after a time."""
+        if change.before is None:
+            return []
+        changed = {one.attribute for one in change.sources if not one.not_used and one.value != one.before}
+        return [
+            f"{one.attribute} was set by {one.message}"
+            for one in origins(history_of(self._connection, change.before.key))
+            if one.attribute in changed and is_older(time, one.sent_at)
+        ]
+
     def former_answer(self, header: Header, digest: bytes) -> bytes | None:
         """Give what was answered when the same message came before."""
         since = self._now - self._rules.duplicate_hours * 3600
@@ -113,11 +136,22 @@ class Memory:
         for link in plan.links:
             body = _encode(link.survivor).decode()
             execute("REPLACE INTO hl7_link VALUES (?, ?, ?)", (link.prior.value, link.prior.issuer, body))
-        execute("DELETE FROM hl7_failed WHERE sender = ? AND control_id = ?", (header.sender, header.control_id))
+        for failed in failed_messages(self._connection, sender=header.sender, control_id=header.control_id):
+            if self._is_same(failed, header, digest):
+                execute("DELETE FROM hl7_failed WHERE id = ?", (failed.id,))
         if header.control_id:
             execute("DELETE FROM hl7_answer WHERE at < ?", (self._now - self._rules.duplicate_hours * 3600,))
             row = (header.sender, header.control_id, digest, self._now, ack)
             execute("REPLACE INTO hl7_answer VALUES (?, ?, ?, ?, ?)", row)
+
+    def _is_same(self, failed: Failed, header: Header, digest: bytes) -> bool:
+        """Tell a message that was taken now, as it was or mended, from another one that had its control id before."""
+        try:
+            before = read_message(failed.message, self._mapping)
+        except MessageError:
+            return False
+        is_mended = (before.header.type, before.header.time) == (header.type, header.time)
+        return is_mended or _digest(before) == digest
 
     def keep_tombstones(self, plan: Plan) -> None:
         """Remember what was cancelled before it came."""
@@ -154,14 +188,11 @@ class Failed(msgspec.Struct, frozen=True):
     message: bytes
 
 
-def failed_messages(connection: apsw.Connection, number: int | None = None) -> list[Failed]:
-    """Give the messages that were refused, oldest first, or the one of a number."""
-    rows = connection.execute(
-        "SELECT id, at, times, sender, control_id, type, reason, message FROM hl7_failed"
-        " WHERE ?1 IS NULL OR id = ?1 ORDER BY id",
-        (number,),
-    )
-    return [Failed(*row) for row in rows]
+def failed_messages(connection: apsw.Connection, **having: str | int) -> list[Failed]:
+    """Give the messages that were refused, oldest first; those `having` an id, a sender or a control id."""
+    where = "".join(f" AND {column} = :{column}" for column in having)
+    query = "SELECT id, at, times, sender, control_id, type, reason, message FROM hl7_failed"
+    return [Failed(*row) for row in connection.execute(f"{query} WHERE true{where} ORDER BY id", having)]
 
 
 def forget_failed(number: int) -> Decide:
@@ -191,10 +222,16 @@ def read_message(raw: bytes, mapping: Mapping) -> Message:
 
 
 class _Delivery:
-    """One message on its way into the store; called within the commit, in the writer's thread."""
+    """One message on its way into the store; called within the commit, in the writer's thread.
 
-    def __init__(self, raw: bytes, message: Message, mapping: Mapping, now: datetime) -> None:
+    One that `is_late`, since it was refused before, must not set anew what newer messages have set.
+    """
+
+    def __init__(
+        self, raw: bytes, message: Message, mapping: Mapping, now: datetime, *, is_late: bool = False
+    ) -> None:
         self.raw, self.message, self.mapping, self.now = raw, message, mapping, now
+        self.is_late = is_late
         self.ack = b""
         self.answer = Answer("AE")
         self.notes: list[str] = []
@@ -209,6 +246,8 @@ class _Delivery:
             self.ack, self.answer, self.is_repeated = former, Answer("AA"), True
             return []
         plan = make_plan(message, self.mapping, memory, self.now)
+        if self.is_late:
+            plan = _without_newer(plan, memory, header.time)
         self.answer, self.notes = plan.answer, plan.notes
         self.ack = encode_ack(header, plan.answer, self.now, os.urandom(10).hex(), message.delimiters)
         if plan.tombstones:
@@ -218,6 +257,15 @@ class _Delivery:
         else:
             memory.keep_failure(header, "\n".join(map(str, plan.answer.faults)), self.raw)
         return [_store_change(header, change) for change in plan.changes if change.what != "unchanged"]
+
+
+def _without_newer(plan: Plan, memory: Memory, time: str) -> Plan:
+    """Refuse a plan that would set anew what newer messages have set."""
+    newer = [text for change in plan.changes for text in memory.set_since(time, change)]
+    if not newer:
+        return plan
+    faults = tuple(Hl7Fault(206, text, Location("MSH", 1, 7)) for text in dict.fromkeys(newer))
+    return Plan(Answer("AE", faults))
 
 
 def _digest(message: Message) -> bytes:
@@ -268,11 +316,12 @@ class Feed:
             logger.error("a message that cannot be read was not kept: %s", exc)
         return ack
 
-    def receive_now(self, raw: bytes) -> Answer:
-        """Take a message again, without an event loop."""
-        delivery = self._delivery(raw)
-        if not isinstance(delivery, _Delivery):
-            return Answer("AR")
+    def receive_now(self, raw: bytes, *, is_late: bool = False) -> Answer:
+        """Take a message without an event loop; one that `is_late` is refused where it would undo newer ones."""
+        try:
+            delivery = _Delivery(raw, read_message(raw, self.mapping), self.mapping, self._clock(), is_late=is_late)
+        except MessageError as exc:
+            return Answer("AR", (exc.fault,))
         self.store.commit_now([Decide(delivery)], _origin(delivery))
         return delivery.answer
 

@@ -24,6 +24,7 @@ class Origin(msgspec.Struct, frozen=True):
     rule: str
     message: str
     sender: str
+    sent_at: str  # MSH-7
     revision: int
     at: float
     note: str = ""
@@ -51,6 +52,7 @@ def origins(history: Sequence[Logged]) -> list[Origin]:
                 rule=source["rule"],
                 message=f"{message['type']} {message['control_id']}",
                 sender=message["sender"],
+                sent_at=message["time"],
                 revision=line.revision,
                 at=line.at,
                 note=source.get("note", ""),

@@ -33,7 +33,18 @@ from .order_keys import (
     tombstone,
 )
 from .patients import PATIENT_EVENTS
-from .plan import EntryChange, Lookup, Plan, Source, View, change_patient, fill, is_of_patient, is_same_patient
+from .plan import (
+    EntryChange,
+    Lookup,
+    Plan,
+    Source,
+    View,
+    change_patient,
+    fill,
+    is_of_patient,
+    is_older,
+    is_same_patient,
+)
 from .rules import NOW, STATION, Reading, Scope, apply_rules, decode_path
 from .values import TARGETS
 
@@ -248,8 +259,9 @@ class _Orders:
         self.plan.changes.append(EntryChange(what, before, after, tuple(sources)))
 
     def _is_older(self, entry: Entry) -> bool:
-        sent = self.message.header.time[:14]
-        return self.mapping.rules.discard_older and sent < self.view.lookup.last_message_time(entry.key)[: len(sent)]
+        if not self.mapping.rules.discard_older:
+            return False
+        return is_older(self.message.header.time, self.view.lookup.last_message_time(entry.key))
 
     # --- the parts of a new state
 

@@ -22,6 +22,7 @@ __all__ = [
     "View",
     "change_patient",
     "fill",
+    "is_older",
     "is_same_patient",
     "lineage",
     "unused_fields",
@@ -204,6 +205,12 @@ def is_same_patient(one: PatientIdentifier, other: PatientIdentifier) -> bool:
     if one.universal_id and one.universal_id == other.universal_id:
         return True
     return one.issuer == other.issuer or not one.issuer or not other.issuer
+
+
+def is_older(time: str, other: str) -> bool:
+    """Compare MSH-7 of two messages, as far as both tell."""
+    digits = min(len(time), len(other), 14)
+    return time[:digits] < other[:digits]
 
 
 # --- values into entries ------------------------------------------------------------------------------------------
