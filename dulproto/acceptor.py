@@ -11,7 +11,7 @@ from .assembler import Message
 from .association import Association
 from .events import Aborted, Associate, AssociationEvent, Release
 from .fsm import State
-from .pdu import PDU_HEADER, RELEASE_RP, RELEASE_RQ, AssociateAc, AssociateRj, encode_associate_ac
+from .pdu import RELEASE_RP, RELEASE_RQ, AssociateAc, AssociateRj, encode_associate_ac
 from .repeat import SHORTEST, Negotiated, learn_at, message_id_at
 from .requests import Requests, log_failure
 from .service import printable
@@ -91,7 +91,9 @@ class Acceptor(Connection):
         """Take bytes; what came before with equal bytes is answered as before, if that is still right."""
         negotiated, transport = self._negotiated, self.transport
         if negotiated is None:
-            if self._association is not None or not self._accept_again(data):
+            if self._association is not None:
+                self.receive(data)
+            elif not self._accept_again(data):
                 self._learn_association(data, self.receive(data))
         elif transport is None or not self._is_at_rest:
             self.receive(data)
@@ -163,7 +165,7 @@ class Acceptor(Connection):
     def _learn_association(self, data: bytes, events: list[AssociationEvent]) -> None:
         """Remember an association request that was accepted, if nothing but its bytes and host decided that."""
         negotiated = self._negotiated
-        if negotiated is None or len(events) != 1 or len(data) != PDU_HEADER.size + PDU_HEADER.unpack_from(data)[1]:
+        if negotiated is None or len(events) != 1 or not self.association.at_rest:
             return
         if self.server.policies[negotiated.decision.ae].check_identity is None:
             self._negotiated = self.server.profiles.remember(self.peer, data, negotiated)

@@ -964,6 +964,20 @@ async def test_an_even_context_id_is_aborted(caplog: pytest.LogCaptureFixture) -
     assert "context id 2 is even" in caplog.text
 
 
+async def test_an_association_request_is_accepted_in_every_cut(loop: WireLoop) -> None:
+    request = encode_associate_rq(make_rq())
+    async with await serve() as server:
+        for at in range(1, len(request)):
+            _, peer = await loop.create_connection(RawPeer, "worklist", PORT)
+            peer.send(request[:at])
+            await settle(2)
+            peer.send(request[at:])
+            assert (await peer.pdu())[0] == 2
+            peer.send(echo_rq(7))
+            assert (await peer.pdu())[0] == 4
+            assert server.profiles.get(request[at:]) is None  # it is no request
+
+
 async def test_a_request_with_garbage_behind_it_is_aborted_and_takes_no_place(loop: WireLoop) -> None:
     async with await serve() as server:
         _, peer = await loop.create_connection(RawPeer, "worklist", PORT)

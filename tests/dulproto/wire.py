@@ -97,11 +97,18 @@ class WireTransport(asyncio.Transport):
                 self.loop.call_soon(self.protocol.resume_writing)
             self.loop.call_soon(self._deliver)
             if not peer._closing:
-                peer.protocol.data_received(data)
+                peer._receive(data)
         elif self._at_end and not self._end_seen:
             self._end_seen = True
             self._lose(None)
             peer.close()
+
+    def _receive(self, data: bytes) -> None:
+        try:
+            self.protocol.data_received(data)
+        except Exception:
+            self.abort()  # as every loop does: a protocol that raises is cut off
+            raise
 
     def pause_reading(self) -> None:
         self.reading = False
