@@ -66,6 +66,7 @@ class ClientAssociation(Connection):
         self._lost = False
         self._last_message_id = 0
         self._unfinished: int | None = None  # Message ID of a request whose final response is still to come
+        self._awaited = False  # whether somebody waits for it
         self._context_of_request: PresentationContext | None = None
         self._closing: asyncio.TimerHandle | None = None
 
@@ -136,7 +137,10 @@ class ClientAssociation(Connection):
         Raises:
             AssociationTimeout: no response within `timeouts.response`; the association is aborted.
             AssociationAborted: the association ended first.
+            LocalProtocolError: another request is waiting for its response, or was made before this one had ended.
         """
+        if self._awaited:
+            raise LocalProtocolError("another request waits for its response: one at a time, PS3.7 D.3.3.3")
         if self._unfinished is not None:
             await self._drain()
         self._last_message_id = message_id = self._last_message_id % 0xFFFF + 1
@@ -148,8 +152,14 @@ class ClientAssociation(Connection):
         self._send(context, command, data)
         self._context_of_request, self._unfinished = context, message_id
         try:
-            while self._unfinished is not None:
-                yield await self._response(message_id)
+            while True:
+                response = await self._response(message_id)
+                is_last = self._unfinished is None
+                yield response
+                if is_last:
+                    return
+                if self._unfinished != message_id:
+                    raise LocalProtocolError("another request was made before this one had ended: it is cut short")
         finally:
             if self._unfinished == message_id and self._end is None:
                 self.c_cancel()
@@ -158,7 +168,11 @@ class ClientAssociation(Connection):
         """Wait for the next response to a request."""
         while True:
             while not self._received:
-                await self._wait(self.timeouts.response, "no response")
+                self._awaited = True
+                try:
+                    await self._wait(self.timeouts.response, "no response")
+                finally:
+                    self._awaited = False
             message = self._received.popleft()
             if len(self._received) == QUEUED_RESPONSES // 2:
                 self._resume_reading()

@@ -145,6 +145,24 @@ async def test_leaving_a_find_cancels_it_and_the_next_request_works() -> None:
         assert len(await names(association.c_find(KEYS))) == 3
 
 
+async def test_a_find_that_another_request_cut_short_says_so_and_does_not_look_complete() -> None:
+    async with await serve(Worklist(5)), dulproto.connect(HOST, PORT) as association:
+        found = []
+        with pytest.raises(LocalProtocolError, match="another request was made before this one had ended"):
+            async for status, _ in association.c_find(KEYS):
+                found.append(status)
+                assert await association.c_echo() == 0
+        assert found == [0xFF00]
+        assert len(await names(association.c_find(KEYS))) == 5
+
+
+async def test_a_request_may_follow_the_final_response_at_once() -> None:
+    async with await serve(Worklist(1)), dulproto.connect(HOST, PORT) as association:
+        async for status, _ in association.c_find(KEYS):
+            if status == 0:
+                assert await association.c_echo() == 0
+
+
 async def test_closing_a_find_cancels_it_at_once(loop: WireLoop) -> None:
     worklist = Worklist(100_000)
     async with await serve(worklist), dulproto.connect(HOST, PORT) as association:
@@ -442,6 +460,19 @@ async def test_what_was_received_before_the_end_is_still_given(listener: Listene
     assert (await anext(responses))[0] == 0xFF00
     with pytest.raises(AssociationAborted, match="by the service-user"):
         await anext(responses)
+
+
+async def test_two_tasks_cannot_make_requests_at_once(listener: Listener) -> None:
+    opening = connect()
+    peer = await listener.accepted()
+    association = await opening
+    first = asyncio.ensure_future(association.c_echo())
+    await peer.pdu()
+    with pytest.raises(LocalProtocolError, match="one at a time"):
+        await association.c_echo()
+    peer.send(echo_rsp(1))
+    assert await first == 0
+    association.abort()
 
 
 async def test_a_response_to_another_request_is_passed_over(listener: Listener) -> None:
