@@ -147,12 +147,11 @@ async def test_leaving_a_find_cancels_it_and_the_next_request_works() -> None:
 
 async def test_a_find_that_another_request_cut_short_says_so_and_does_not_look_complete() -> None:
     async with await serve(Worklist(5)), dulproto.connect(HOST, PORT) as association:
-        found = []
+        responses = association.c_find(KEYS)
+        assert (await anext(responses))[0] == 0xFF00
+        assert await association.c_echo() == 0
         with pytest.raises(LocalProtocolError, match="another request was made before this one had ended"):
-            async for status, _ in association.c_find(KEYS):
-                found.append(status)
-                assert await association.c_echo() == 0
-        assert found == [0xFF00]
+            await anext(responses)
         assert len(await names(association.c_find(KEYS))) == 5
 
 
