@@ -248,7 +248,7 @@ def complete(entry: Entry) -> Entry:
 
 
 def _order_name(entry: Entry) -> str:
-    """Name an order by the best of its identifiers that it has, or else by patient, time and place."""
+    """Name an order by the best of its identifiers that it has, or else by patient, time and what is done."""
     request, procedure, step = entry.request, entry.procedure, entry.step
     issuer = request.accession_issuer or Issuer()
     if request.accession_number or procedure.procedure_id:
@@ -258,7 +258,8 @@ def _order_name(entry: Entry) -> str:
     if request.filler_order_number or request.placer_order_number:
         return _join("order", request.filler_order_number, request.placer_order_number)
     patient = [part for identifier in entry.patient.identifiers[:1] for part in (identifier.value, identifier.issuer)]
-    return _join("step", *patient, str(step.start_date), str(step.start_time), step.modality, step.description)
+    done = (step.modality, step.description, procedure.code.value if procedure.code else "")
+    return _join("step", *patient, str(step.start_date), str(step.start_time), *done)
 
 
 def _join(*parts: str) -> str:

@@ -7,14 +7,15 @@ from itertools import product
 import msgspec
 
 from ..item import Entry, Issuer, ScheduledProcedureStep, complete
-from .plan import Tombstone, View
-from .rules import Reading
+from .plan import Tombstone, View, is_open
+from .rules import NOW, Reading
 
 __all__ = [
     "OrderIds",
     "decode_ids",
     "find_entries",
     "find_step",
+    "find_unnumbered",
     "has_made_uid",
     "identify",
     "is_buried",
@@ -34,7 +35,13 @@ class OrderIds(msgspec.Struct):
     issuer: Issuer | None
     filler: str
     placer: str
+    starts_now: bool = False  # for want of a start
     fallback_step_id: str = ""
+
+    @property
+    def has_number(self) -> bool:
+        """Whether there is anything that tells the order from others."""
+        return bool(self.study_uid or self.procedure_id or self.accession or self.filler or self.placer)
 
 
 def decode_ids(readings: list[Reading]) -> OrderIds:
@@ -48,6 +55,7 @@ def decode_ids(readings: list[Reading]) -> OrderIds:
         sent.get("IssuerOfAccessionNumberSequence"),
         sent.get("FillerOrderNumberImagingServiceRequest", ""),
         sent.get("PlacerOrderNumberImagingServiceRequest", ""),
+        sent.get("ScheduledProcedureStepStartDateTime") == NOW,
     )
 
 
@@ -170,8 +178,24 @@ def find_step(view: View, ids: OrderIds) -> Entry | None:
     return found[0] if len(found) == 1 else None
 
 
+def find_unnumbered(view: View, entry: Entry, ids: OrderIds) -> Entry | None:
+    """Find the open entry of an order that nothing identifies but its patient, its start and what is done."""
+    same = [one for one in view.of_study(_uid_without_number(entry, ids)) if one.key not in view.changed]
+    return next((one for one in same if is_open(one) and ids.step_id in ("", one.step.step_id)), None)
+
+
+def _uid_without_number(entry: Entry, ids: OrderIds) -> str:
+    if ids.starts_now:  # of a start that was not sent, the day must do
+        entry = msgspec.structs.replace(entry, step=msgspec.structs.replace(entry.step, start_time=None))
+    return complete(entry).procedure.study_instance_uid
+
+
 def identify(entry: Entry, view: View, ids: OrderIds) -> Entry:
     """Supply the identifiers that were not sent: from the entries of the same procedure, or made, Q-71."""
+    if not ids.has_number:
+        uid = _uid_without_number(entry, ids)
+        procedure = msgspec.structs.replace(entry.procedure, study_instance_uid=uid)
+        entry = msgspec.structs.replace(entry, procedure=procedure)
     if not ids.study_uid and ids.accession:
         same = [
             one

@@ -25,6 +25,7 @@ from .order_keys import (
     decode_ids,
     find_entries,
     find_step,
+    find_unnumbered,
     has_made_uid,
     identify,
     is_buried,
@@ -43,6 +44,7 @@ from .plan import (
     fill,
     is_of_patient,
     is_older,
+    is_open,
     is_same_patient,
 )
 from .rules import NOW, STATION, Reading, Scope, apply_rules, decode_path
@@ -50,7 +52,6 @@ from .values import TARGETS
 
 __all__ = ["make_plan"]
 
-_ENDED: Final = frozenset({"COMPLETED", "CANCELED", "DISCONTINUED"})
 _NEW: Final = Entry(Patient(), RequestedProcedure(), ScheduledProcedureStep(), ImagingServiceRequest())
 
 
@@ -166,6 +167,8 @@ class _Orders:
 
     def _create(self, scope: Scope, action: Action, readings: list[Reading], ids: OrderIds) -> None:
         found = find_step(self.view, ids)
+        if found is None and not ids.has_number:
+            found = find_unnumbered(self.view, self._fill(_NEW, readings, {})[0], ids)
         if found is None:
             self._make(scope, action, readings, ids)
             return
@@ -182,7 +185,7 @@ class _Orders:
         after = self._with_survivor(after, sources)
         if action.status and self.mapping.rules.new_order_reopens:
             after = _with_status(after, action.status)
-        elif found.step.status in _ENDED:
+        elif not is_open(found):
             self.plan.notes.append(f"the entry stays {found.step.status}")
         self._keep("changed", found, self._moved(found, after, ids), sources)
 
@@ -238,7 +241,7 @@ class _Orders:
             self.faults.append(Hl7Fault(204, "there is no such order", place))
         for entry in found:
             before = entry.step.status
-            if before in _ENDED and before != action.status:
+            if not is_open(entry) and before != action.status:
                 self.plan.notes.append(f"an entry stays {before}")
                 continue
             if before == "STARTED" and action.status == "CANCELED":
@@ -293,7 +296,7 @@ class _Orders:
         if patient is None:
             return entry
         self.plan.notes.append("the patient's identifier was merged into another one")
-        known = [one for one in self.view.of_patient(patient.identifiers[:1]) if one.step.status not in _ENDED]
+        known = [one for one in self.view.of_patient(patient.identifiers[:1]) if is_open(one)]
         survivor = known[0].patient if known else patient
         return change_patient(entry, survivor)
 

@@ -18,13 +18,12 @@ from ..item import (
 )
 from .mapping import Mapping
 from .message import Hl7Fault, Location, Message, Segment
-from .plan import EntryChange, Link, Plan, Source, View, change_patient, fill, is_of_patient, is_same_patient
+from .plan import EntryChange, Link, Plan, Source, View, change_patient, fill, is_of_patient, is_open, is_same_patient
 from .rules import Reading, Rule, Scope, apply_rules, decode_path
 from .values import TARGETS
 
 __all__ = ["PATIENT_EVENTS"]
 
-_ENDED: Final = frozenset({"COMPLETED", "CANCELED", "DISCONTINUED"})
 _NOBODY: Final = Entry(Patient(), RequestedProcedure(), ScheduledProcedureStep(), ImagingServiceRequest())
 _MRG_1 = decode_path("MRG-1")
 _MRG_RULES: Final = ((TARGETS["PatientID"], (Rule("MRG-1", _MRG_1),)),)
@@ -88,7 +87,7 @@ def _merge(message: Message, mapping: Mapping, view: View, now: datetime, plan: 
             ]
             _keep(plan, view, "merged", entry, after, sources)
         for entry in here:
-            if _is_open(entry) and entry.key not in view.changed:
+            if is_open(entry) and entry.key not in view.changed:
                 after, sources = _filled(plan, view, entry, readings)
                 _keep(plan, view, "changed", entry, after, sources)
 
@@ -103,7 +102,7 @@ def _change_id(
                 one for one in entry.patient.identifiers if not any(is_same_patient(one, other) for other in prior)
             )
             patient = msgspec.structs.replace(entry.patient, identifiers=kept)
-            taken = readings if _is_open(entry) else [one for one in readings if one.target.keyword == "PatientID"]
+            taken = readings if is_open(entry) else [one for one in readings if one.target.keyword == "PatientID"]
             after, sources = _filled(plan, view, msgspec.structs.replace(entry, patient=patient), taken)
             _keep(plan, view, "changed", entry, after, sources)
         new, _ = _filled(plan, view, _NOBODY, readings)
@@ -172,15 +171,11 @@ def _merge_groups(
 
 def _entries(view: View, identifiers: tuple[PatientIdentifier, ...]) -> list[Entry]:
     """Give the entries of a patient, those first that are kept up to date."""
-    return sorted(view.of_patient(identifiers), key=_is_open, reverse=True)
+    return sorted(view.of_patient(identifiers), key=is_open, reverse=True)
 
 
 def _open_entries(view: View, identifiers: tuple[PatientIdentifier, ...]) -> list[Entry]:
-    return [entry for entry in view.of_patient(identifiers) if _is_open(entry)]
-
-
-def _is_open(entry: Entry) -> bool:
-    return entry.step.status not in _ENDED
+    return [entry for entry in view.of_patient(identifiers) if is_open(entry)]
 
 
 def _filled(plan: Plan, view: View, entry: Entry, readings: list[Reading]) -> tuple[Entry, list[Source]]:

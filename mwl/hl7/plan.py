@@ -23,6 +23,7 @@ __all__ = [
     "change_patient",
     "fill",
     "is_older",
+    "is_open",
     "is_same_patient",
     "lineage",
     "unused_fields",
@@ -196,6 +197,11 @@ def _has(entry: Entry, kind: str, value: str) -> bool:
         "placer": request.placer_order_number,
     }
     return by_kind[kind] == value
+
+
+def is_open(entry: Entry) -> bool:
+    """Tell whether an entry is kept up to date: it has not ended."""
+    return entry.step.status not in ("COMPLETED", "CANCELED", "DISCONTINUED")
 
 
 def is_same_patient(one: PatientIdentifier, other: PatientIdentifier) -> bool:

@@ -58,6 +58,36 @@ def test_a_cancel_of_one_order_does_not_bury_another(site: Site, study: bool) ->
     }
 
 
+def unnumbered(control_id: str, *codes: str) -> bytes:
+    orders = "".join(f"ORC|NW\rOBR|1|||{code}{'|' * 20}CT\r" for code in codes or ["CTCHE"])
+    return f"MSH|^~\\&|HIS||||20240705||ORM^O01|{control_id}|P|2.3\rPID|||4711||A^B\r{orders}".encode()
+
+
+def test_an_order_without_any_number_is_the_same_one_when_it_comes_again_that_day(site: Site) -> None:
+    site.take(unnumbered("1"))
+    first = site.entry
+    site.clock.now += timedelta(minutes=10)
+    site.take(unnumbered("2"))
+    assert site.entry == first
+    site.take(unnumbered("3", "CTABD"))
+    site.clock.now += timedelta(days=1)
+    site.take(unnumbered("4"))
+    assert len({entry.procedure.study_instance_uid for entry in site.entries}) == 3
+
+
+def test_two_orders_of_one_message_are_two_even_without_any_number(site: Site) -> None:
+    site.take(unnumbered("1", "XRCHE", "XRCHE"))
+    site.take(unnumbered("2", "XRCHE", "XRCHE"))
+    assert len(site.entries) == 2
+
+
+def test_an_order_without_any_number_is_another_one_when_the_first_has_ended(site: Site) -> None:
+    site.take(unnumbered("1"))
+    site.store.commit_now([Update(site.entry.key, with_status("COMPLETED"))])
+    site.take(unnumbered("2"))
+    assert sorted(entry.step.status for entry in site.entries) == ["COMPLETED", "SCHEDULED"]
+
+
 async def test_changes_of_one_order_on_two_connections_are_all_there_in_the_end(site: Site) -> None:
     await site.feed.receive(order())
     changes = [order("XO", control_id=f"a{n}", reason=f"reason {n}") for n in range(8)]
