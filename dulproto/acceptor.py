@@ -265,7 +265,10 @@ class Acceptor(Connection):
             self.end("an answer was left unread", logging.WARNING)
             self.close_transport()
         elif self._association is not None or 0 < self._patience <= now - self._since:
+            awaited = self.association.state is State.AWAIT_ASSOCIATE_RQ
             super().check_timers(now)
+            if awaited and self.association.state is State.IDLE:
+                logger.info("%s closed: no association request within %g s", self.peer, self.server.limits.artim)
 
     @property
     def _patience(self) -> float:

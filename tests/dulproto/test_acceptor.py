@@ -922,15 +922,20 @@ async def test_an_idle_association_is_aborted_and_says_so(caplog: pytest.LogCapt
     assert "10.0.0.1 CT1 -> WORKLIST ended: idle for 60 s, 0 operations" in messages(caplog)
 
 
-async def test_a_peer_that_says_nothing_is_closed_at_artim() -> None:
-    loop = asyncio.get_running_loop()
-    async with await serve(limits=Limits(artim=30)):
-        _, peer = await loop.create_connection(RawPeer, "worklist", PORT)
-        await passes(29)
-        assert not peer.lost
-        await passes(2)
-        assert peer.lost
-        assert peer.received == b""
+@pytest.mark.parametrize("data", [b"", encode_associate_rq(make_rq())[:100]])
+async def test_a_peer_that_makes_no_request_is_closed_at_artim_and_leaves_a_line(
+    data: bytes, loop: WireLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        async with await serve(limits=Limits(artim=30)):
+            _, peer = await loop.create_connection(RawPeer, "worklist", PORT)
+            peer.send(data)
+            await passes(29)
+            assert not peer.lost
+            await passes(2)
+            assert peer.lost
+            assert peer.received == b""
+    assert messages(caplog) == ["10.0.0.1 closed: no association request within 30 s"]
 
 
 # --- negotiation ------------------------------------------------------------------------------------------------
