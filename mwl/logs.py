@@ -11,14 +11,22 @@ import atexit
 import json
 import logging
 import time
+import traceback
 from collections import deque
 from threading import Timer
 from typing import Any, Final, TextIO
 
-__all__ = ["LineHandler", "options", "set_up"]
+__all__ = ["LineHandler", "options", "place_of", "set_up"]
 
 _WAIT_SECONDS: Final = 0.1
 _MOST_WAITING: Final = 500  # lines
+
+
+def place_of(error: BaseException) -> str:
+    """Tell what failed and where; the text of an exception may be a patient's data, its place is not."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{frame.name} ({frame.filename.rpartition('/')[2]}:{frame.lineno})" for frame in frames]
+    return f"{type(error).__name__} in {' > '.join(places)}"
 
 
 class Record(logging.LogRecord):

@@ -7,10 +7,10 @@ import asyncio
 import contextlib
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -29,6 +29,8 @@ from ..table import format_table
 from .options import DEFAULT_CONFIG, add_config, add_json, load_config, open_store, read_store
 
 __all__ = ["ARGUMENTS"]
+
+Number = TypeVar("Number", int, float)
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -190,12 +192,18 @@ def _short(text: str) -> str:
 
 
 def _send_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("address", metavar="HOST:PORT", help="the listener")
+    parser.add_argument("address", type=_address, metavar="HOST:PORT", help="the listener")
     parser.add_argument("files", metavar="FILE", nargs="+", help="files of one or several messages each")
-    parser.add_argument("--rate", type=float, default=0.0, metavar="N", help="messages a second, at most")
-    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="send all of them so many times")
+    parser.add_argument("--rate", type=_positive(float), default=0.0, metavar="N", help="messages a second, at most")
     parser.add_argument(
-        "--timeout", type=float, default=30.0, metavar="SECONDS", help="how long to wait for an answer"
+        "--repeat", type=_positive(int), default=1, metavar="N", help="send all of them so many times"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_positive(float),
+        default=30.0,
+        metavar="SECONDS",
+        help="how long to wait for an answer",
     )
     parser.add_argument("--tls", action="store_true", help="speak TLS")
     parser.add_argument("--ca", type=Path, metavar="FILE", help="the authority of the listener's certificate")
@@ -204,19 +212,37 @@ def _send_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=send_files)
 
 
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise argparse.ArgumentTypeError(f"{text}: HOST:PORT is wanted")
+    return host.strip("[]"), int(port)
+
+
+def _positive(kind: type[Number]) -> Callable[[str], Number]:
+    def read(text: str) -> Number:
+        try:
+            number = kind(text)
+        except ValueError:
+            number = kind(0)
+        if not 0 < number < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text}: a number above 0 is wanted")
+        return number
+
+    return read
+
+
 def send_files(options: argparse.Namespace) -> int:
     """Send messages, and show how they are answered."""
-    host, _, port = options.address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise MwlError(f"{options.address}: HOST:PORT is wanted")
     messages = [message for name in options.files for message in _read_messages(name)]
-    return asyncio.run(_send(host.strip("[]"), int(port), messages, options))
+    return asyncio.run(_send(messages, options))
 
 
-async def _send(host: str, port: int, messages: list[bytes], options: argparse.Namespace) -> int:
+async def _send(messages: list[bytes], options: argparse.Namespace) -> int:
     context = _tls(options) if options.tls or options.ca or options.certificate else None
     refused = 0
     timings = {"rate": options.rate, "times": options.repeat, "timeout_seconds": options.timeout}
+    host, port = options.address
     async for sent in send(host, port, messages, tls=context, **timings):
         refused += sent.code not in ("AA", "CA")
         lines = sent.ack.decode("utf_8", "replace").replace("\r", "\n").strip().split("\n")
@@ -230,9 +256,13 @@ async def _send(host: str, port: int, messages: list[bytes], options: argparse.N
 
 
 def _tls(options: argparse.Namespace) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=options.ca)
-    if options.certificate:
-        context.load_cert_chain(options.certificate)
+    context = ssl.create_default_context()
+    for path, load in ((options.ca, context.load_verify_locations), (options.certificate, context.load_cert_chain)):
+        try:
+            if path:
+                load(path)
+        except OSError as exc:  # which does not say what file
+            raise MwlError(f"{path}: {exc.strerror or exc}") from exc
     return context
 
 
@@ -299,11 +329,12 @@ def retry(options: argparse.Namespace) -> int:
     config = load_config(options)
     mapping = _mapping(options, config.hl7)
     refused = 0
+    with read_store(options) as reader:
+        failed = reader.read(failed_messages)
+    unknown = set(options.numbers) - {one.id for one in failed}
+    if unknown:
+        raise MwlError(f"there is no refused message {', '.join(map(str, sorted(unknown)))}")
     with open_store(options) as store:
-        failed = store.read(failed_messages)
-        unknown = set(options.numbers) - {one.id for one in failed}
-        if unknown:
-            raise MwlError(f"there is no refused message {', '.join(map(str, sorted(unknown)))}")
         feed = Feed(store, mapping)
         for one in failed:
             if options.numbers and one.id not in options.numbers:

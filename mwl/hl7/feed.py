@@ -17,6 +17,7 @@ import apsw
 import msgspec
 
 from ..item import Entry, Patient, PatientIdentifier
+from ..logs import place_of
 from ..store import Decide, Put, Remove, Store, StoreError, entries_having, entries_of_study, history_of
 from .lineage import origins
 from .mapping import Mapping
@@ -350,7 +351,8 @@ class Feed:
             logger.error("AE for %s from %s: %s", header.control_id, header.sender, exc)
             fault = Hl7Fault(207, "the store cannot be written now, send it again later")
         else:
-            logger.exception("AE for %s from %s: a fault in this program", header.control_id, header.sender)
+            place = place_of(exc)
+            logger.error("AE for %s from %s: a fault in this program: %s", header.control_id, header.sender, place)
             fault = Hl7Fault(207, "a fault in this program, see its log")
 
             def keep(connection: apsw.Connection) -> Sequence[Put | Remove]:
@@ -371,8 +373,8 @@ class Feed:
         if self._committed:
             try:
                 await self._committed(revision)
-            except Exception:  # what is on disk must be acknowledged, whoever stumbles over it
-                logger.exception("revision %d is in the store, but could not be told", revision)
+            except Exception as exc:  # what is on disk must be acknowledged, whoever stumbles over it
+                logger.error("revision %d is in the store, but could not be told: %s", revision, place_of(exc))
         if answer.code != "AA":
             faults = "; ".join(map(str, answer.faults))
             logger.warning(

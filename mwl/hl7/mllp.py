@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
 from ..config import Hl7
+from ..logs import place_of
 from ..store import Store
 from .feed import Feed
 from .mapping import Mapping
@@ -140,8 +141,8 @@ class _Connection(asyncio.Protocol):
     async def _answer(self, message: bytes) -> bytes | None:
         try:
             return await self._server.feed.receive(message)
-        except Exception:
-            logger.exception("%s: a message could not be taken, a fault in this program", self.peer)
+        except Exception as exc:
+            logger.error("%s: a message could not be taken, a fault in this program: %s", self.peer, place_of(exc))
             return None
 
     def _write_answers(self, _: asyncio.Task[bytes | None]) -> None:

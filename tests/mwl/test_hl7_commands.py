@@ -250,6 +250,30 @@ def test_sending_can_repeat_and_give_json(listener: str, mwl: Mwl) -> None:
     assert [json.loads(line)["control_id"] for line in outcome.out.splitlines()] == ["M1", "M1-2", "M1-3"]
 
 
-@pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:x", ":2575"])
-def test_an_address_that_is_none_is_named(mwl: Mwl, address: str) -> None:
-    assert mwl("hl7", "send", address, SAMPLES / "orm_lf.hl7").err == f"mwl hl7: {address}: HOST:PORT is wanted\n"
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["nowhere"], "nowhere: HOST:PORT is wanted"),
+        (["127.0.0.1:x"], "127.0.0.1:x: HOST:PORT is wanted"),
+        ([":2575"], ":2575: HOST:PORT is wanted"),
+        (["localhost:99999"], "localhost:99999: HOST:PORT is wanted"),
+        (["localhost:2575", "--repeat", "0"], "0: a number above 0 is wanted"),
+        (["localhost:2575", "--rate", "x"], "x: a number above 0 is wanted"),
+        (["localhost:2575", "--timeout", "inf"], "inf: a number above 0 is wanted"),
+    ],
+)
+def test_wrong_usage_is_named(mwl: Mwl, capsys: pytest.CaptureFixture[str], arguments: list[str], fault: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        mwl("hl7", "send", *arguments, SAMPLES / "orm_lf.hl7")
+    assert capsys.readouterr().err.rstrip().endswith(fault)
+
+
+@pytest.mark.parametrize("option", ["--ca", "--certificate"])
+def test_a_file_for_tls_that_is_not_there_is_named(mwl: Mwl, option: str) -> None:
+    outcome = mwl("hl7", "send", "localhost:2575", option, "nofile.pem", SAMPLES / "orm_lf.hl7")
+    assert (outcome.status, outcome.err) == (1, "mwl hl7: nofile.pem: No such file or directory\n")
+
+
+def test_nothing_is_taken_again_from_a_store_that_is_not_there(folder: Path, mwl: Mwl) -> None:
+    assert mwl("hl7", "retry").status == 1
+    assert not (folder / "worklist.db").exists()

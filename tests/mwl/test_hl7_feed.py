@@ -147,16 +147,19 @@ async def test_an_order_that_could_not_be_kept_is_taken_when_it_comes_again(tmp_
 
 
 async def test_a_fault_in_this_program_is_answered_and_the_message_kept(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object) -> None:
-        raise ZeroDivisionError
+        raise ValueError("Muster^Erika")
 
     with monkeypatch.context() as patch:
         patch.setattr("mwl.hl7.feed.make_plan", fail)
         ack = await site.feed.receive(order())
     assert ack
     assert decode_message(ack).segments[1].field(1) == "AE"
+    assert "ValueError" in caplog.text
+    assert "> fail (" in caplog.text
+    assert "Muster" not in caplog.text
     (failed,) = site.store.read(failed_messages)
     assert failed.message == order()
     assert site.take(failed.message) == ("AA", [])
