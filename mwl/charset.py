@@ -135,7 +135,7 @@ def decode_text(raw: bytes, declared: CharacterSet | None, default: CharacterSet
     if declared is None or declared.codecs in (("ascii",), ("utf_8",)):
         return (utf_8,) if utf_8 and b"\x1b" not in raw else (_decode(raw, default if declared is None else LATIN_1),)
     text = _decode(raw, declared)
-    return (text, utf_8) if declared is LATIN_1 and utf_8 else (text,)
+    return (text, utf_8) if declared == LATIN_1 and utf_8 else (text,)
 
 
 def _decode(raw: bytes, declared: CharacterSet) -> str:
@@ -153,11 +153,16 @@ def encode_text(text: str, target: CharacterSet, *, transliterate: bool = True) 
     try:
         return encode(text)
     except UnicodeEncodeError:
-        _tell(target)
-        if not transliterate:
-            return b"".join([_encode_or_mark(character, encode) for character in text])
-        composed = unicodedata.normalize("NFKC", text)  # half-width Katakana and letters with loose accents
-        return encode("".join([_replace(character, encode) for character in composed]))
+        written = _write(text, encode, transliterate)
+        encoded = encode("".join(["?" if one is None else one for one in written]))
+        if "".join(filter(None, written)) != unicodedata.normalize("NFC", text):
+            _tell(target)
+        return encoded
+
+
+def can_encode(text: str, target: CharacterSet, *, transliterate: bool = True) -> bool:
+    """Tell whether text can be encoded without a single `?`."""
+    return None not in _write(text, _encoder(target), transliterate)
 
 
 @lru_cache(maxsize=256)
@@ -170,11 +175,31 @@ def _tell(target: CharacterSet) -> None:
     )
 
 
-def _encode_or_mark(character: str, encode: Callable[[str], bytes]) -> bytes:
-    try:
-        return encode(character)
-    except UnicodeEncodeError:
-        return b"?"
+# The sign for micro.  Unicode has two; one is a Greek letter as well, which is written `m` as is milli.
+_MICRO: Final = re.compile("(?<![\u0370-\u03ff\u1f00-\u1fff])[µμ](?![\u0370-\u03ff\u1f00-\u1fff])")
+
+
+def _write(text: str, encode: Callable[[str], bytes], transliterate: bool) -> list[str | None]:
+    """Write text with what a set has, character by character; None where there is no way."""
+
+    def has(text: str) -> bool:
+        try:
+            encode(text)
+        except UnicodeEncodeError:
+            return False
+        return True
+
+    text = unicodedata.normalize("NFC", text)
+    if not transliterate:
+        return [one if has(one) else None for one in text]
+    text = _MICRO.sub(next(filter(has, "µμu")), text)
+    text = unicodedata.normalize("NFC", "".join([one if has(one) else _compatible(one) for one in text]))
+    return [one if has(one) else next(filter(has, _latin_forms(one)), None) for one in text]
+
+
+def _compatible(character: str) -> str:
+    """Write half-width Katakana, ligatures and the like with common letters; 10² must not become 102."""
+    return character if unicodedata.category(character) == "No" else unicodedata.normalize("NFKC", character)
 
 
 @lru_cache(maxsize=256)
@@ -208,25 +233,19 @@ _LATIN: Final = """
 _LATIN_OF: Final = dict(pair.split("=") for pair in _LATIN.split())
 
 
-def _replace(character: str, encode: Callable[[str], bytes]) -> str:
+def _latin_forms(character: str) -> list[str]:
+    """Say how a character may be written in Latin letters, the best way first."""
     lower = character.lower()
     latin = _LATIN_OF.get(character) or _LATIN_OF.get(lower)
     if latin is not None and character != lower and lower in _LATIN_OF:
         latin = _LATIN_OF.get(character, latin.capitalize())
-    for candidate in (character, latin, strip_accents(character), _LATIN_OF.get(strip_accents(lower))):
-        if candidate is None:
-            continue
-        try:
-            encode(candidate)
-        except UnicodeEncodeError:
-            continue
-        return candidate
-    return "?"
+    forms = (latin, strip_accents(character), _LATIN_OF.get(strip_accents(lower)))
+    return [form for form in forms if form is not None]
 
 
 def strip_accents(text: str) -> str:
     """Write letters without their accents; signs that make a syllable of another script are left in place."""
     if text.isascii():
         return text
-    parts = unicodedata.normalize("NFKD", text)
+    parts = unicodedata.normalize("NFD", text)
     return unicodedata.normalize("NFC", "".join([part for part in parts if not "\u0300" <= part <= "\u036f"]))

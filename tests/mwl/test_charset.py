@@ -91,6 +91,13 @@ def test_an_unknown_term_is_an_error(term: str) -> None:
         ("Jo\u0308rg", "ISO_IR 100", b"J\xf6rg"),
         ("山田", "ISO_IR 100", b"??"),
         ("Müller", "\\ISO 2022 IR 87", b"Muller"),
+        ("10 \u00b5g", "ISO_IR 6", b"10 ug"),  # a thousandth of 10 mg
+        ("10 \u03bcg", "ISO_IR 100", b"10 \xb5g"),
+        ("10 \u00b5g ½ 山", "ISO_IR 100", b"10 \xb5g \xbd ?"),
+        ("10 \u00b5g", "ISO_IR 126", b"10 \xecg"),
+        ("Δημήτριος", "ISO_IR 6", b"Dimitrios"),
+        ("10² ½ m²", "ISO_IR 6", b"10? ? m?"),  # neither 102 nor 12
+        ("ﾔﾏﾀﾞ", "\\ISO 2022 IR 87", b"\x1b$B%d%^%@\x1b(B"),
     ],
 )
 def test_R_050_a_character_outside_the_set_is_transliterated_or_marked(text: str, term: str, expected: bytes) -> None:
@@ -108,7 +115,8 @@ def test_Q_36_bytes_of_no_declared_set_are_utf_8_or_the_default() -> None:
 
 
 def test_Q_38_a_doubtful_declaration_is_read_both_ways() -> None:
-    assert decode_text("Müller".encode(), LATIN_1) == ("MÃ¼ller", "Müller")
+    for term in ("ISO_IR 100", "ISO-IR 100"):
+        assert decode_text("Müller".encode(), character_set(term)) == ("MÃ¼ller", "Müller")
     assert decode_text(b"M\xfcller", character_set("ISO_IR 192")) == ("Müller",)
 
 
