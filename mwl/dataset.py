@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from datetime import date, time
+from math import isfinite
 from operator import attrgetter
 from typing import Any, Final
 
@@ -39,6 +40,8 @@ __all__ = ["check", "decode_date", "decode_time", "from_dataset", "stored_level"
 # PS3.5 Table 6.2-1: the most characters of a value, for PN of a component group.
 _LONGEST: Final = {"AE": 16, "CS": 16, "DS": 16, "LO": 64, "LT": 10240, "PN": 64, "SH": 16, "UI": 64}
 _UID: Final = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
+# What no VR of one line holds, PS3.5 6.1.3; a space of another width, or a mark of direction, is text like any other.
+_NO_TEXT: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u2028\u2029\ud800-\udfff]")
 # What a response must hold, PS3.4 Table K.6-1 type 1, and what nobody can make up.
 _INDISPENSABLE: Final = (
     ("PatientName", lambda entry: entry.patient.name),
@@ -60,6 +63,10 @@ def check(entry: Entry) -> tuple[Fault, ...]:
 
 
 def _fault_of(attribute: Attribute, value: Any) -> str:
+    if isinstance(value, float) and len(str(dicom_text(value))) > 16:
+        return "has more than 16 characters"
+    if attribute.source == "=pregnancy_status" and value not in (1, 2, 3, 4):
+        return "is none of 1, 2, 3 and 4"
     if not isinstance(value, str):
         return ""
     groups = value.split("=") if attribute.vr == "PN" else (value,)
@@ -68,7 +75,7 @@ def _fault_of(attribute: Attribute, value: Any) -> str:
         return f"has {max(map(len, groups))} characters, {attribute.vr} holds {longest}"
     if attribute.vr == "UI" and not _UID.fullmatch(value):
         return "is no UID"
-    if attribute.vr not in ("LT", "ST", "UT", "UR") and ("\\" in value or not value.isprintable()):
+    if attribute.vr not in ("LT", "ST", "UT", "UR") and _NO_TEXT.search(value):
         return "holds a backslash or a control character"
     if attribute.vr == "PN" and len(groups) > 3:
         return "has more than three component groups"
@@ -85,9 +92,8 @@ def value_fault(attribute: Attribute, text: str) -> str:
         value = _DECODERS.get(attribute.vr, str)(text)
     except ValueError:
         return f"cannot be read as {attribute.vr}"
-    if attribute.vr == "US" and not 0 <= value <= 0xFFFF:
-        return "is no 16-bit number"
-    faults = [_fault_of(attribute, part) for part in (text.split("\\") if attribute.multiple else (text,))]
+    parts = text.split("\\") if attribute.multiple else (value if attribute.vr == "US" else text,)
+    faults = [_fault_of(attribute, part) for part in parts]
     return next(filter(None, faults), "")
 
 
@@ -295,9 +301,16 @@ def decode_time(text: str) -> time:
     return time(hours, minutes, min(seconds, 59) if seconds == 60 else seconds, int(fraction.ljust(6, "0")))
 
 
+def _decimal(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError("a number is wanted")
+    return round(number, 6)
+
+
 _DECODERS: Final[dict[str, Callable[[str], Any]]] = {
     "DA": decode_date,
-    "DS": lambda text: round(float(text), 6),
+    "DS": _decimal,
     "TM": decode_time,
     "US": int,
 }

@@ -213,7 +213,7 @@ class EntryError(ValueError):
 def dicom_text(value: str | int | float | date | time) -> str | int:
     """Write a single value as its VR wants it, PS3.5 Table 6.2-1: text, but for US."""
     if isinstance(value, date):
-        return value.strftime("%Y%m%d")
+        return value.isoformat().replace("-", "")  # strftime writes year 1, which stands for "unknown", without zeros
     if isinstance(value, time):
         return value.strftime("%H%M%S.%f" if value.microsecond else "%H%M%S")
     if isinstance(value, float):

@@ -262,6 +262,22 @@ def test_pregnancy_is_known_from_the_ambulatory_status(sent: str, status: int | 
     assert (found.value if found else None) == status
 
 
+def test_R_062_a_site_says_what_its_codes_of_pregnancy_mean(tmp_path: Path) -> None:
+    mapping = site(
+        tmp_path,
+        """
+        [attributes]
+        PregnancyStatus = { from = "OBR-13", map = "pregnancy" }
+        [maps.pregnancy]
+        NO = "1"
+        MAYBE = "2"
+        YES = "3"
+        """,
+    )
+    found = [readings(obr(f13=code), mapping=mapping).get("PregnancyStatus") for code in ("NO", "MAYBE", "YES", "?")]
+    assert [each and each.value for each in found] == [1, 2, 3, None]
+
+
 # --- which field, on what condition -------------------------------------------------------------------------------
 
 

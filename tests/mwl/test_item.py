@@ -198,6 +198,31 @@ def test_an_unknown_status_is_refused() -> None:
     assert "ScheduledProcedureStepSequence/ScheduledProcedureStepStatus" in faults_of(dataset)
 
 
+@pytest.mark.parametrize("status", [0, 5, -1, 70_000])
+def test_R_062_a_pregnancy_status_that_is_none_is_refused_and_spoils_no_answer(status: int) -> None:
+    entry = msgspec.structs.replace(FULL, request=ImagingServiceRequest(pregnancy_status=status))
+    assert [str(fault) for fault in check(entry)] == ["PregnancyStatus is none of 1, 2, 3 and 4"]
+
+
+@pytest.mark.parametrize("written", ["nan", "inf", "-Infinity", "1e300"])
+def test_a_weight_that_is_no_number_of_dicom_is_refused(written: str) -> None:
+    dataset = minimal()
+    dataset.add_new(0x00101030, "DS", "70")
+    dataset["PatientWeight"]._value = written
+    assert list(faults_of(dataset)) == ["PatientWeight"]
+
+
+@pytest.mark.parametrize("name", ["山田　太郎", "علی\u200cرضا", "Jean\u00a0Luc^\u200eA"])
+def test_other_spaces_and_marks_of_direction_are_text(name: str) -> None:
+    assert check(msgspec.structs.replace(FULL, patient=msgspec.structs.replace(FULL.patient, name=name))) == ()
+
+
+@pytest.mark.parametrize("name", ["Doe\nJohn", "Doe\x1b", "Doe\x85", "Doe\\John", "Doe\ud800"])
+def test_control_characters_are_no_text(name: str) -> None:
+    entry = msgspec.structs.replace(FULL, patient=msgspec.structs.replace(FULL.patient, name=name))
+    assert [fault.attribute for fault in check(entry)] == ["PatientName"]
+
+
 def test_a_wrong_uid_is_refused() -> None:
     entry = msgspec.structs.replace(FULL, procedure=RequestedProcedure(study_instance_uid="1.2.x"))
     assert [str(fault) for fault in check(entry)] == ["StudyInstanceUID is no UID"]

@@ -328,8 +328,11 @@ def test_policies_are_taken_from_the_configuration_s_rules() -> None:
 
 
 def test_dates_times_and_numbers_are_written_as_their_vr_wants() -> None:
-    one = entry(study_date=date(2024, 1, 2), study_time=time(3, 4, 5), patient_size=1.8, patient_weight=70.25)
+    born = date(1, 1, 1)  # as some systems write that they do not know
+    day, at = date(2024, 1, 2), time(3, 4, 5)
+    one = entry(study_date=day, study_time=at, patient_size=1.8, patient_weight=70.25, birth_date=born)
     expected: dict[str, Any] = {
+        "PatientBirthDate": b"00010101",
         "StudyDate": b"20240102",
         "StudyTime": b"030405",
         "PatientSize": b"1.8",
