@@ -242,7 +242,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     ignore_accents: bool = False
     match_other_patient_ids: bool = False
     request_character_set: Annotated[str, _character_set_fault] = "ISO_IR 100"  # of a query that names none
-    day_tolerance: Count = 0  # days by which dates in a query are widened
+    day_tolerance: Count = 0  # days by which dates of steps are widened
 
     # Answers
     character_set: CharacterSet = "ISO_IR 100"

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from .attributes import Attribute, Kind, MatchingMode
+from .attributes import SPS_SEQUENCE, Attribute, Kind, MatchingMode
 from .conditions import Condition, numbers, texts
 from .datetime_keys import LAST_DAY, Interval, decode_date_key, decode_time_key
 from .derived import Getter
@@ -166,7 +166,8 @@ def _read_datetime(key: _Key) -> Reading:
         if key.attribute.vr == "TM":
             found = [decode_time_key(value) for value in key.values]
         else:
-            found = [_widen(decode_date_key(value), key.policy.day_tolerance) for value in key.values]
+            days = key.policy.day_tolerance if key.attribute.path[0] == SPS_SEQUENCE else 0
+            found = [_widen(decode_date_key(value), days) for value in key.values]
     except ValueError:
         raise KeyFault("is no date" if key.attribute.vr == "DA" else "is no time of day") from None
     kind: Kind = "single" if all(interval.form == "single" for interval in found) else "range"

@@ -145,7 +145,7 @@ class _Compiler:
         items = step.items if step else ()
         item = items[0] if items else {}
         misplaced = [tag for tag in data_set if (tag,) not in BY_PATH and (SPS_SEQUENCE, tag) in BY_PATH]
-        if not self.policy.step_keys_at_root or any(element.value for element in item.values()):
+        if not self.policy.step_keys_at_root or _has_values(item):
             misplaced = []
         if misplaced:
             self.notes.append("keys of the step were found outside Scheduled Procedure Step Sequence")
@@ -347,6 +347,11 @@ def _same_form(one: Reading, other: Reading) -> bool:
 def _has(data_set: DataSet, tag: int) -> bool:
     element = data_set.get(tag)
     return element is not None and element.raw.strip(b" \0") != b""
+
+
+def _has_values(data_set: DataSet) -> bool:
+    """Tell whether there is any value, down into the items of sequences."""
+    return any(_has(data_set, tag) or any(map(_has_values, data_set[tag].items)) for tag in data_set)
 
 
 def _tuple(value: object) -> tuple[object, ...]:

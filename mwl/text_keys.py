@@ -66,8 +66,16 @@ def text_lookup(text: str) -> Lookup:
     return Lookup(re.split(r"[*?]", text, maxsplit=1)[0], compile_text(text) if has_wildcard(text) else None)
 
 
-def _pattern(text: str, one: str = ".") -> str:
-    return "".join([".*" if part == "*" else one if part == "?" else re.escape(part) for part in text])
+def _pattern(text: str) -> str:
+    """Write a key as a regular expression, in which each piece between wild cards is looked for once.
+
+    The first place where a piece fits is as good as any, since what follows has most room then.  Without atomic
+    groups a key like `*A*A*A*A*B` would try them all, and nobody else be served for minutes.
+    """
+    first, *rest = [re.escape(piece).replace(r"\?", ".") for piece in re.split(r"\*+", text)]
+    if not rest:
+        return first
+    return first + "".join([f"(?>.*?{piece})" for piece in rest[:-1]]) + ".*" + rest[-1]
 
 
 def compile_text(text: str) -> Callable[[str], bool]:
@@ -93,7 +101,8 @@ def fold_group(group: str, *, accents: bool = True) -> str:
     if group.isascii():
         text = group.lower()
     else:
-        text = unicodedata.normalize("NFKC", group).casefold()
+        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", group).casefold())
+        text = text.replace("i\u0307", "i").replace("ı", "i")  # Turkish writes i as İ and ı as I
         if not accents:
             text = strip_accents(text)
     if " " in text or not text.isascii():
@@ -141,12 +150,12 @@ def _compile_group(group: str, *, accents: bool) -> Callable[[str], bool]:
     return _compile_folded(folded) if has_wildcard(folded) else folded.__eq__
 
 
-def _compile_folded(folded: str, one: str = ".") -> Callable[[str], bool]:
+def _compile_folded(folded: str) -> Callable[[str], bool]:
     body = folded.rstrip("^*")
     end = folded[len(body) :]
     # `A^*` finds `A` alone too: components that a key leaves open may be missing.  `A*^` is `A*`.
     tail = ".*" if end.startswith("*") else r"(\^.*)?" if "*" in end else ""
-    return _compile_pattern(body, _pattern(body, one) + tail)
+    return _compile_pattern(body, _pattern(body) + tail)
 
 
 def _lookups(group: str) -> tuple[Lookup, ...]:
@@ -156,5 +165,5 @@ def _lookups(group: str) -> tuple[Lookup, ...]:
     literal = re.split(r"[*?]", folded, maxsplit=1)[0]
     if folded == f"{literal}*" and literal.endswith("^"):  # as most devices ask: `SMITH^*`
         return Lookup(literal.rstrip("^"), None), Lookup(literal, _compile_folded(folded))
-    # A character that is an accent alone is missing in the index, so one wild card may stand for none there.
-    return (Lookup(literal.rstrip("^"), _compile_folded(folded, ".?")),)
+    # A character that is an accent alone is missing in the index, so `?` may stand for none there.
+    return (Lookup(literal.rstrip("^"), _compile_folded(folded.replace("?", "*"))),)

@@ -249,6 +249,11 @@ def test_Q_77_dates_are_widened_by_the_tolerance() -> None:
     assert not matches(entry(), step)
 
 
+def test_Q_77_the_tolerance_is_for_clocks_and_not_for_dates_of_birth() -> None:
+    one = entry(birth_date=date(1970, 1, 2))
+    assert not matches(one, None, QueryPolicy(day_tolerance=1), PatientBirthDate="19700101")
+
+
 def test_a_step_without_a_time_matches_no_time_key() -> None:
     assert not matches(entry(start_time=None), {"ScheduledProcedureStepStartTime": "0000-2359"})
 
@@ -313,6 +318,9 @@ def test_Q_15_step_keys_at_the_root_are_taken_if_the_sequence_has_none() -> None
     assert found(entries, compiled({"Modality": ""}, Modality="MR")) == ["SPS2"]
     assert found(entries, compiled({"Modality": "CT"}, Modality="MR")) == ["SPS1"]
     assert found(entries, compiled(None, QueryPolicy(step_keys_at_root=False), Modality="MR")) == ["SPS1", "SPS2"]
+    code = data_set([element("CodeValue"), element("CodeMeaning", "  ")])
+    blank = {"ScheduledProtocolCodeSequence": [code], "ScheduledStationAETitle": "  "}
+    assert found(entries, compiled(blank, Modality="MR")) == ["SPS2"]
 
 
 def test_Q_16_what_devices_add_is_never_matched_and_no_unsupported_key() -> None:
@@ -455,6 +463,11 @@ def test_Q_26_of_several_items_in_a_key_the_first_counts() -> None:
         ("山田*=", "Yamada^Tarou=山田^太郎", False),
         ("*=*", "Smith^John", False),
         ("A\\Smith^John", "Smith^John", True),
+        ("İSMAİL^IŞIK", "İsmail^Işık", True),  # capitals by Turkish rules
+        ("ISMAIL*", "İsmail^Işık", True),
+        ("İSM*", "I\u0307smail", True),
+        ("MU\u0308LLER", "Müller", True),  # decomposed
+        ("\u03aa\u0301*", "\u0390^", True),  # Greek, where the small letter is one and the capital two
         ("x?y", "x\u0302y", True),  # a letter with an accent that Unicode has no composed form for
     ],
 )
@@ -462,6 +475,21 @@ def test_person_names(key: str, name: str, expected: bool) -> None:
     assert matches(entry(name=name), None, PatientName=key) is expected
     step = {"ScheduledPerformingPhysicianName": key}
     assert matches(entry(performing_physician=name), step) is expected
+
+
+@pytest.mark.parametrize("key", ["*A" * 30 + "*B", "**********MITH**********X", "A*" * 500])
+def test_a_key_of_many_wild_cards_is_answered_like_any_other(key: str) -> None:
+    long = entry(name="A" * 60 + "MITH^B C", comments="A" * 10_000)
+    assert not matches(long, None, PatientName=key + "^B*D")
+    assert not matches(long, None, PatientComments=key + "B")
+
+
+def test_wild_cards_fit_wherever_they_can() -> None:
+    for key, name in (("a*b*b", "axbb"), ("*ab*ab", "abab"), ("a?*b", "acb"), ("*a?c*c", "aabcxc"), ("a**b", "ab")):
+        assert matches(entry(name=name), None, PatientName=key)
+    for key, name in (("a*b*b", "axb"), ("*ab*ab", "ab"), ("a?*b", "ab"), ("a*ba", "aba "), ("ab*bc", "abc")):
+        assert not matches(entry(name=name + "x"), None, PatientName=key)
+        assert matches(entry(name=name), None, PatientName=key) is (key == "a*ba")
 
 
 def test_Q_18_names_without_a_caret_are_found_if_so_configured() -> None:
