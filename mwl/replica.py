@@ -124,7 +124,7 @@ def limits(config: Config) -> dulproto.Limits:
     return dulproto.Limits(artim=config.dicom.artim_seconds, idle=config.dicom.idle_seconds)
 
 
-async def again_and_again(function: Callable[[], Awaitable[None] | None], seconds: float) -> None:
+async def again_and_again(function: Callable[[], Awaitable[object] | None], seconds: float) -> None:
     """Call a function at the start and every so many seconds; what fails once may go well the next time."""
     failure = ""
     while True:

@@ -17,6 +17,7 @@ from .channel import Drain, Follow, Reply, Request, Start, Tell, Use, receive_re
 from .config import Config, ConfigError
 from .errors import MwlError
 from .places import COLUMNS, SharedAssociations, shared_memory
+from .replica import again_and_again
 from .report import Report, sum_of
 
 __all__ = ["WorkerError", "Workers", "working"]
@@ -26,6 +27,7 @@ logger = logging.getLogger("mwl")
 _STEADY_SECONDS: Final = 10.0  # who dies sooner is started again with a pause, and a longer one each time
 _LONGEST_PAUSE: Final = 30.0
 _REPLY_SECONDS: Final = 1.0  # how long others wait for a process that is busy
+_REPORT_SECONDS: Final = 1.0  # what is counted between two reports is lost when a process is killed
 _USE_SECONDS: Final = 60.0  # to load all entries again, perhaps
 _END_SECONDS: Final = 5.0  # to be gone, when there is nothing more to do
 
@@ -207,7 +209,7 @@ class Workers:
             self._followed = asyncio.ensure_future(self._ask(Follow()))
         await asyncio.shield(self._followed)
 
-    async def report(self, *, associations: bool) -> Report:
+    async def report(self, *, associations: bool = False) -> Report:
         """Add up what all tell, and what those told that are no more."""
         await self._ask(Tell(associations))
         return sum_of([self._ended, *(worker.report for worker in self._running.values())])
@@ -231,10 +233,12 @@ async def working(
     with _reserved(config.dicom.host, config.dicom.port) as reserved, shared_memory(number) as memory:
         host, port = reserved.getsockname()[:2]
         workers = Workers(number, port, memory, config, resolved)
+        counting = asyncio.create_task(again_and_again(workers.report, _REPORT_SECONDS))
         try:
             await workers.start()
             yield workers, (host, port)
         finally:
+            counting.cancel()
             await workers.close(drain_seconds)
 
 

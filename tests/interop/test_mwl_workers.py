@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from datetime import date
 from pathlib import Path
 
+import apsw
 import msgspec
 import pytest
 from program import Served, output, served
@@ -118,8 +119,8 @@ async def ended(pid: int) -> None:
         os.close(watched)
 
 
-def connect(provider: Served, called: str = "WORKLIST") -> dulproto.connect:
-    return dulproto.connect("127.0.0.1", provider.dicom_port, called_ae_title=called)
+def connect(provider: Served, called: str = "WORKLIST", calling: str = "CT1") -> dulproto.connect:
+    return dulproto.connect("127.0.0.1", provider.dicom_port, called_ae_title=called, calling_ae_title=calling)
 
 
 @asynccontextmanager
@@ -224,12 +225,54 @@ async def test_R_013_a_limit_holds_for_both_together(provider: Served) -> None:
         await third.release()
 
 
+async def test_R_013_a_limit_is_never_exceeded_when_many_call_at_once(provider: Served) -> None:
+    is_open, most, refused = 0, 0, 0
+
+    async def call(number: int) -> None:
+        nonlocal is_open, most, refused
+        for _ in range(40):
+            try:
+                association = await connect(provider, calling=f"CT{number}")
+            except dulproto.AssociationRejected:
+                refused += 1
+                continue
+            is_open += 1
+            most = max(most, is_open)
+            assert await association.c_echo() == 0
+            is_open -= 1
+            await association.release()
+
+    await asyncio.gather(*map(call, range(12)))
+    assert 0 < most <= LIMIT
+    after = await metrics(provider)
+    assert after['mwl_associations{ae="WORKLIST"}'] == 0
+    assert after['mwl_associations_refused_total{check="associations"}'] == refused
+
+
+async def test_R_070_both_say_that_the_store_cannot_be_read_and_come_back(provider: Served, tmp_path: Path) -> None:
+    other = apsw.Connection(str(tmp_path / "worklist.db"))
+    other.set_busy_timeout(30_000)
+    async with one_each(provider) as associations, asyncio.timeout(30):
+        for name, new_name, status in (("log", "lost", 0xC001), ("lost", "log", 0)):
+            other.execute(f"ALTER TABLE {name} RENAME TO {new_name}")
+            for association in associations.values():
+                while (await answer(association)).status != status:
+                    pass
+    other.close()
+
+
+async def answer(association: dulproto.ClientAssociation) -> Answer:
+    *_, end = [match async for match in find(association, query_keys([]))]
+    assert isinstance(end, Answer)
+    return end
+
+
 async def test_both_log_as_the_provider_does(tmp_path: Path) -> None:
     async with served(*configured(tmp_path), "--log-json") as provider:
         async with one_each(provider):
             pass
         lines = [json.loads(line)["message"] for line in (await provider.stop()).splitlines()]
-    assert sum("DULPROTO -> WORKLIST ended: released" in line for line in lines) >= 2
+    assert sum("CT1 -> WORKLIST ended: released" in line for line in lines) >= 2
 
 
 # --- a changed configuration --------------------------------------------------------------------------------------
