@@ -7,6 +7,8 @@ import logging
 import socket
 from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
+from hmac import compare_digest
+from typing import Final
 
 import dulproto
 
@@ -16,6 +18,9 @@ from .hosts import host_is_known, host_names
 __all__ = ["policies", "resolve_hosts"]
 
 logger = logging.getLogger("mwl")
+
+_USERNAME: Final = 1
+_USERNAME_AND_PASSCODE: Final = 2
 
 
 def policies(config: Config, resolved: Mapping[str, Collection[str]]) -> dict[str, dulproto.Policy]:
@@ -29,9 +34,11 @@ def policies(config: Config, resolved: Mapping[str, Collection[str]]) -> dict[st
                 (dulproto.VERIFICATION, dulproto.MODALITY_WORKLIST_FIND),
                 tuple(dulproto.TRANSFER_SYNTAXES[name] for name in ae.transfer_syntaxes),
             ),
+            requestor_order=ae.requestor_order,
             refused=refused,
             ignore_case=config.dicom.ae_title_ignore_case,
             check_requestor=check,
+            check_identity=_identity_check(ae.users),
             max_associations=ae.max_associations,
             implementation_class_uid=config.dicom.implementation_class_uid,
             implementation_version_name=config.dicom.implementation_version_name,
@@ -56,6 +63,20 @@ def _requestor_check(config: Config, resolved: Mapping[str, Collection[str]]) ->
         return None
 
     return check
+
+
+def _identity_check(users: Mapping[str, str]) -> Callable[[dulproto.UserIdentity | None], bytes | None] | None:
+    """Make the check of R-017, PS3.7 D.3.3.7: a known user name, with its passcode if there is one."""
+    passcodes = {name.encode(): passcode.encode() for name, passcode in users.items()}
+
+    def check(identity: dulproto.UserIdentity | None) -> bytes | None:
+        if identity is None or identity.identity_type not in (_USERNAME, _USERNAME_AND_PASSCODE):
+            return None
+        passcode = passcodes.get(identity.primary_field)
+        right = passcode == b"" or compare_digest(identity.secondary_field, passcode or b"")
+        return b"" if passcode is not None and right else None
+
+    return check if users else None
 
 
 async def resolve_hosts(config: Config) -> dict[str, tuple[str, ...]]:

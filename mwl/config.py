@@ -19,14 +19,12 @@ from .charset import is_known_character_set
 from .checked import decode, suggestion
 from .errors import MwlError
 from .hosts import host_fault, is_loopback
+from .item import LISTABLE
 
 __all__ = ["Ae", "Config", "ConfigError", "Dicom", "Filter", "Hl7", "Http", "Policy", "Remote", "Rules", "Store"]
 __all__ += ["from_table", "load"]
 
 MOST_WORKERS: Final = 64
-
-# What a filter may list: a step in any other state is over.
-_LISTABLE: Final = ("SCHEDULED", "ARRIVED", "READY", "STARTED")
 
 # Who and what is examined must never be made up, Q-76.
 _IDENTIFYING: Final = frozenset(
@@ -70,7 +68,7 @@ def _location_fault(value: str) -> str | None:
 
 
 def _status_fault(status: str) -> str | None:
-    return None if status in _LISTABLE else f"{status!r} is none of {', '.join(_LISTABLE)}"
+    return None if status in LISTABLE else f"{status!r} is none of {', '.join(LISTABLE)}"
 
 
 def _listen_fault(host: str) -> str | None:
@@ -119,6 +117,10 @@ def _transfer_syntaxes_fault(names: tuple[str, ...]) -> str | None:
         if name not in TRANSFER_SYNTAXES:
             return f"unknown transfer syntax {name!r}{suggestion(name, list(TRANSFER_SYNTAXES))}"
     return None if names and len(set(names)) == len(names) else "at least one is wanted, and none of them twice"
+
+
+def _users_fault(users: dict[str, str]) -> str | None:
+    return "a user without a name" if "" in users else None
 
 
 def _attribute_fault(keyword: str) -> str | None:
@@ -266,6 +268,8 @@ class Ae(Rules, frozen=True, kw_only=True):
     title: AeTitle
     max_associations: Count = 5  # R-013; 0 = no limit
     transfer_syntaxes: Annotated[tuple[str, ...], _transfer_syntaxes_fault] = tuple(TRANSFER_SYNTAXES)
+    requestor_order: bool = False  # R-022: of transfer syntaxes
+    users: Annotated[dict[str, str], _users_fault] = {}  # R-017: passcodes by name
     filter: Filter = Filter()
 
 
@@ -321,7 +325,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     def in_force(self) -> dict[str, Any]:
         """Give the tables of a file that has every default written out; a remote has what it overrides.
 
-        The token is not shown: what this gives is pasted into mails.
+        Neither the token nor a passcode is shown: what this gives is pasted into mails.
         """
         tables = {name: _written_out(getattr(self, name)) for name in self.__struct_fields__ if name[0] != "_"}
         for remote, given in zip(tables["remote"], self._given, strict=True):
@@ -329,6 +333,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
                 del remote[name]
         if self.http and self.http.token:
             tables["http"]["token"] = "(set)"
+        for ae in tables["ae"]:
+            ae["users"] = {name: passcode and "(set)" for name, passcode in ae["users"].items()}
         return {name: table for name, table in tables.items() if table}
 
     def _fold(self, title: str) -> str:

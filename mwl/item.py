@@ -14,6 +14,8 @@ from uuid import UUID, uuid5
 import msgspec
 
 __all__ = [
+    "LISTABLE",
+    "LISTED",
     "STATUSES",
     "Code",
     "Entry",
@@ -35,6 +37,12 @@ STATUSES: Final = (
     *("COMPLETED", "CANCELED", "DISCONTINUED"),  # ends of a life cycle that no term is defined for
 )
 """The states of a scheduled procedure step; an entry without one counts as SCHEDULED."""
+
+LISTED: Final = ("SCHEDULED", "ARRIVED", "READY")
+"""The states that are listed where no filter names any."""
+
+LISTABLE: Final = (*LISTED, "STARTED")
+"""The states that a filter may list; in any other the step is over."""
 
 
 class Code(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -11,14 +11,10 @@ from .attributes import BY_KEYWORD_PATH
 from .conditions import Condition, Days, on_days, texts
 from .datetime_keys import LAST_DAY
 from .derived import getter
+from .item import LISTABLE, LISTED
 from .text_keys import Lookup, canonical
 
-__all__ = ["LISTED", "ListFilter", "View", "compile_view"]
-
-LISTED: Final = ("SCHEDULED", "ARRIVED", "READY")
-"""The states that are listed where no filter names any."""
-
-_LISTABLE: Final = frozenset({*LISTED, "STARTED"})  # whatever a filter says: the others are over
+__all__ = ["ListFilter", "View", "compile_view"]
 
 
 class ListFilter(Protocol):
@@ -75,7 +71,7 @@ def compile_view(**filters: ListFilter) -> View:
         for key, keyword in _KEYWORDS.items():
             wanted = getattr(each, key)
             if wanted:
-                conditions.append(_one_of(keyword, [one for one in wanted if key != "status" or one in _LISTABLE]))
+                conditions.append(_one_of(keyword, [one for one in wanted if key != "status" or one in LISTABLE]))
                 names.append(f"{name}.{key}")
         if each.days_back is not None or each.days_ahead is not None:
             conditions.append(_window(each.days_back, each.days_ahead))

@@ -185,6 +185,13 @@ def test_http_on_loopback_needs_no_token(host: str) -> None:
     assert config_of(http={"host": host})
 
 
+def test_a_user_has_a_name_and_a_passcode_that_is_text() -> None:
+    assert faults_of({"users": {"": "x"}}) == ["ae[0].users: a user without a name"]
+    (fault,) = faults_of({"users": {"adam": 4711}})
+    assert fault.startswith("ae[0].users.adam: ")
+    assert "4711" not in fault
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "ris.example.org"])
 def test_http_that_others_can_reach_needs_a_token(host: str) -> None:
     assert faults_of(http={"host": host})[0].startswith("http.token: is required")

@@ -265,6 +265,49 @@ async def test_R_017_an_identity_that_fails_where_one_is_required_is_rejected() 
         assert (await negotiated(port, with_identity(b"adam"))).user_items[0x59] == counted(b"")
 
 
+USERS = {"adam": "s3cret", "Müller": "päss", "eve": ""}
+
+
+def identity(kind: int, name: str, passcode: str = "", response: int = 1) -> bytes:
+    fields = bytes((kind, response)) + counted(name.encode()) + counted(passcode.encode())
+    return associate_rq(user_items=maximum_length(16384) + item(0x52, b"1.2.3") + item(0x58, fields))
+
+
+async def test_R_017_a_worklist_may_ask_its_callers_for_a_name_and_a_passcode(serve: Serve) -> None:
+    ae = [{"title": "WORKLIST", "users": USERS, "max_associations": 1}, {"title": "OPEN"}]
+    site = await serve(tables={"ae": ae})
+    for right in (identity(2, "adam", "s3cret"), identity(2, "Müller", "päss"), identity(1, "eve")):
+        for _ in range(2):
+            assert (await negotiated(site.port, right)).user_items[0x59] == counted(b"")
+    unasked = await negotiated(site.port, identity(2, "adam", "s3cret", response=0))
+    assert 0x59 not in unasked.user_items
+    wrong = [associate_rq(), identity(1, "adam"), identity(2, "adam", "secret"), identity(2, "adam"), identity(1, "")]
+    wrong += [identity(2, "Adam", "s3cret"), identity(2, "snake", ""), identity(3, "adam"), identity(5, "eve")]
+    for request in wrong:
+        assert await refusal(site.port, request) == Rejected((1, 2, 1))
+    await negotiated(site.port, associate_rq("OPEN"))
+    async with site.connect("OPEN"):  # a wrong passcode is told before a limit
+        assert await refusal(site.port, identity(2, "adam", "no")) == Rejected((1, 2, 1))
+
+
+async def test_R_017_users_are_asked_for_as_soon_as_the_configuration_says_so(serve: Serve, tmp_path: Path) -> None:
+    site = await serve()
+    await negotiated(site.port, associate_rq())
+    await site.running.use(from_table({"ae": [{"title": "WORKLIST", "users": USERS}]}, base=tmp_path))
+    assert await refusal(site.port, associate_rq()) == Rejected((1, 2, 1))
+    await negotiated(site.port, identity(1, "eve"))
+
+
+async def test_R_017_no_log_names_a_passcode(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    site = await serve(users=USERS)
+    await negotiated(site.port, identity(2, "adam", "s3cret"))
+    await refusal(site.port, identity(2, "adam", "wr0ng"))
+    assert "user identity" in caplog.text
+    assert "s3cret" not in caplog.text
+    assert "wr0ng" not in caplog.text
+
+
 MALFORMED = {
     "a length that overruns": associate_rq().replace(b"\x30\0\0\x11", b"\x30\0\x0f\xff", 1),
     "no application context": pdu(1, associate_rq()[6:74] + associate_rq()[74 + 25 :]),
@@ -340,6 +383,14 @@ async def test_R_022_the_acceptor_s_priority_chooses_the_same_for_every_context(
     contexts = [(2 * n + 1, WORKLIST, offer) for n, offer in enumerate(offers)]
     answer = await negotiated(site.port, associate_rq(contexts=contexts))
     assert answer.contexts == {1: (0, chosen), 3: (0, chosen)}
+
+
+async def test_R_022_the_requestor_s_order_decides_if_so_configured(serve: Serve) -> None:
+    site = await serve(transfer_syntaxes=["implicit-le", "explicit-le"], requestor_order=True)
+    offers = [[JPEG, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE], [IMPLICIT_LE, EXPLICIT_LE], [EXPLICIT_BE]]
+    contexts = [(2 * n + 1, WORKLIST, offer) for n, offer in enumerate(offers)]
+    answer = await negotiated(site.port, associate_rq(contexts=contexts))
+    assert answer.contexts == {1: (0, EXPLICIT_LE), 3: (0, IMPLICIT_LE), 5: (4, EXPLICIT_BE)}
 
 
 async def test_R_023_each_context_has_its_own_result_under_its_own_id(serve: Serve) -> None:
