@@ -21,9 +21,10 @@ from ..config import AeTitle
 from ..errors import MwlError
 from ..item import STATUSES
 from .charset import codec_of
+from .mapping_lines import with_line
 from .message import Header
 from .rules import NOW, STATION, Condition, FieldPath, Rule, decode_path
-from .values import TARGETS, Target
+from .values import TARGETS, Target, constant_fault
 
 __all__ = ["Action", "Event", "Mapping", "MappingError", "MappingRules", "Station", "default_text", "load_mapping"]
 
@@ -63,6 +64,10 @@ def _path_fault(text: str) -> str | None:
 
 def _required_fault(keyword: str) -> str | None:
     return None if keyword in TARGETS else f"{keyword!r} cannot be mapped{suggestion(keyword, list(TARGETS))}"
+
+
+def _name_fault(name: str) -> str | None:
+    return constant_fault(TARGETS["ScheduledStationName"], name) or None
 
 
 def _hours_fault(hours: float) -> str | None:
@@ -116,7 +121,7 @@ class Station(msgspec.Struct, frozen=True, kw_only=True):
     location: str = "*"
     procedure: str = "*"
     ae_titles: tuple[AeTitle, ...] = ()
-    names: tuple[str, ...] = ()
+    names: tuple[Annotated[str, _name_fault], ...] = ()
 
     def fits(self, header: Header, modality: str, location: str, procedure: str) -> bool:
         """Tell whether this is the station of a step."""
@@ -244,10 +249,10 @@ def load_mapping(path: Path | str | None = None) -> Mapping:
         merged = _merge(merged, raw)
         file, faults = decode(_File, raw)
         maps = merged["maps"] if isinstance(merged.get("maps"), dict) else {}
-        faults += _event_faults(file.events)
+        faults += _key_faults(file, {name.partition("_")[0] for name in merged.get("events", ())})
         layers.append(_compile(file, maps, faults))
         if faults:
-            raise MappingError(source, [_with_line(fault, text) for fault in faults])
+            raise MappingError(source, [with_line(fault, text) for fault in faults])
     return Mapping(decode(_File, merged)[0], layers)
 
 
@@ -260,10 +265,30 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _event_faults(events: dict[str, Event]) -> Iterator[str]:
-    for name, event in events.items():
+_EVENT: Final = re.compile(r"[A-Z0-9]{3}(_[A-Z0-9]{3})?")
+_CONTROL: Final = re.compile(r"[A-Za-z0-9]+(_([A-Za-z0-9]+|\*))?")
+
+
+def _key_faults(file: _File, codes: set[str]) -> Iterator[str]:
+    """Name what would never be looked up, and what says nothing."""
+    for name, event in file.events.items():
+        if not _EVENT.fullmatch(name):
+            yield f"events.{name}: is no type of message: such as ADT_A08"
         if event.do == "appointment" and not event.action:
             yield f"events.{name}: an appointment needs an action"
+        if event.action == "status" and not event.status:
+            yield f"events.{name}: which status?"
+    for name, action in file.order_control.items():
+        if not _CONTROL.fullmatch(name):
+            yield f"order_control.{name}: is no order control: such as NW, NW_SC or NW_*"
+        if action.action == "status" and not action.status:
+            yield f"order_control.{name}: which status?"
+    for code in file.attributes_of:
+        if code not in codes:
+            yield f"attributes_of.{code}: no [events] are of this kind: such as ORM{suggestion(code, list(codes))}"
+    for number, station in enumerate(file.station):
+        if not station.ae_titles and not station.names:
+            yield f"station[{number}]: has neither ae_titles nor names"
 
 
 def _compile(file: _File, maps: dict[str, Any], faults: list[str]) -> dict[str, dict[str, tuple[Rule, ...]]]:
@@ -276,7 +301,7 @@ def _compile(file: _File, maps: dict[str, Any], faults: list[str]) -> dict[str, 
     }
     return {
         name: {
-            keyword: tuple(_compile_rules(rules, f"{path}.{keyword}", maps, faults))
+            keyword: tuple(_compile_rules(rules, TARGETS[keyword], f"{path}.{keyword}", maps, faults))
             for keyword, rules in table.items()
             if _is_known(keyword, path, faults)
         }
@@ -291,11 +316,12 @@ def _is_known(keyword: str, path: str, faults: list[str]) -> bool:
     return not fault
 
 
-def _compile_rules(raw: Any, path: str, maps: dict[str, Any], faults: list[str]) -> Iterator[Rule]:
+def _compile_rules(raw: Any, target: Target, path: str, maps: dict[str, Any], faults: list[str]) -> Iterator[Rule]:
     for number, one in enumerate(raw if isinstance(raw, list) else [raw]):
         place = f"{path}[{number}]" if isinstance(raw, list) else path
         found: list[str] = []
         rule = _compile_rule(one, maps, found)
+        found += _rule_faults(rule, target) if rule and not found else ()
         faults += [f"{place}: {fault}" for fault in found]
         if rule and not found:
             yield rule
@@ -328,6 +354,20 @@ def _compile_rule(raw: Any, maps: dict[str, Any], faults: list[str]) -> Rule | N
     return Rule(text, path, table.value, conditions, table.map, codes, pattern, table.scale)
 
 
+def _rule_faults(rule: Rule, target: Target) -> Iterator[str]:
+    """Name what a rule cannot do for its attribute, and the constants that it cannot have."""
+    if rule.scale != 1.0 and target.reader != "number":
+        yield "scale is for numbers"
+    if rule.value == NOW and target.reader != "moment":
+        yield f"{NOW} is for ScheduledProcedureStepStartDateTime"
+    if rule.value == STATION and target.field not in ("station_ae_titles", "station_names"):
+        yield f"{STATION} is for ScheduledStationAETitle and ScheduledStationName"
+    constants = rule.codes.values() if rule.codes is not None else [rule.value]
+    for text in constants:
+        if not rule.value.startswith("@") and (fault := constant_fault(target, text)):
+            yield f"{text!r} {fault}"
+
+
 def _compile_path(text: str, faults: list[str]) -> FieldPath | None:
     fault = _path_fault(text)
     if fault:
@@ -343,37 +383,3 @@ def _compile_conditions(when: dict[str, Any], faults: list[str]) -> Iterator[Con
             faults.append(f"when.{text}: a text or a list of texts is wanted")
         elif path:
             yield Condition(path, tuple(values))
-
-
-# --- where a key stands in the file -------------------------------------------------------------------------------
-
-_HEADING: Final = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]")
-_KEY: Final = re.compile(r"""\s*["']?([^"'=\s.]+)["']?\s*=""")
-
-
-def _with_line(fault: str, text: str) -> str:
-    """Put the number of its line before a fault, which starts with its key."""
-    path = re.sub(r"\.([A-Za-z0-9_*]+)\[[0-9]+\]$", r".\1", fault.split(": ", 1)[0])
-    line = next((number for number, key in _keys(text) if _is_within(path, key)), None)
-    return fault if line is None else f"line {line}: {fault}"
-
-
-def _is_within(path: str, key: str) -> bool:
-    return bool(key) and (path == key or path.startswith((f"{key}.", f"{key}[")))
-
-
-def _keys(text: str) -> list[tuple[int, str]]:
-    """List the lines where a key begins, the longest keys first, so that the nearest one of a path is found first."""
-    found: list[tuple[int, str]] = []
-    count: dict[str, int] = {}
-    table = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if heading := _HEADING.match(line):
-            table = heading[2]
-            if heading[1] == "[[":
-                count[table] = count.get(table, -1) + 1
-                table = f"{table}[{count[table]}]"
-            found.append((number, table))
-        elif key := _KEY.match(line):
-            found.append((number, f"{table}.{key[1]}" if table else key[1]))
-    return sorted(found, key=lambda line_and_key: -len(line_and_key[1]))

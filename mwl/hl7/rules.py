@@ -11,7 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from .message import NULL, Location, Message, Segment
-from .values import EMPTY, Raw, Target, Unusable, ValueFault
+from .raw import Raw, Unusable, ValueFault
+from .values import EMPTY, Target
 
 __all__ = ["Condition", "FieldPath", "Reading", "Rule", "Scope", "apply_rules", "decode_path"]
 

@@ -6,7 +6,6 @@ Each reader gets the field or component as sent, and returns a value, or None if
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from typing import Any, Final
@@ -15,9 +14,10 @@ import msgspec
 
 from ..attributes import BY_KEYWORD_PATH, SPS_SEQUENCE, Attribute
 from ..item import Code, Issuer, PatientIdentifier
-from .message import NULL, Message
+from .message import Message, decode_message
+from .raw import Raw, Unusable, ValueFault, first_part, one_line, plain_text
 
-__all__ = ["EMPTY", "TARGETS", "Raw", "Target", "ValueFault", "read_moment"]
+__all__ = ["EMPTY", "TARGETS", "Target", "constant_fault", "read_moment"]
 
 # What a rule of the mapping can give a value to: DICOM's keyword, where the value lies in an `Entry`, how it is read.
 # An identifier is never cut to the length of its VR; text is, and it is told.
@@ -78,43 +78,7 @@ AdditionalPatientHistory                          patient.additional_history    
 """
 
 
-class ValueFault(ValueError):
-    """A value cannot be used; says why without saying the value."""
-
-
-class Unusable(ValueFault):
-    """A value cannot be used, and is left out: no order is lost for a weight that is no number."""
-
-
-class Raw(msgspec.Struct, gc=False):
-    """What a rule found: the texts of one or more occurrences, and what separates their parts."""
-
-    texts: list[str]
-    repetition: str  # empty within a component
-    part: str
-    first: int = 0  # which parts are meant, when a rule names a range of components
-    last: int = 0
-    note: str = ""  # what was done with the value to make it fit
-
-    def parts(self, message: Message, text: str) -> list[str]:
-        """Split a text into its parts, as plain text; null is empty."""
-        found = text.split(self.part) if self.part else [text]
-        if self.first:
-            found = found[self.first - 1 : self.last]
-        return [_plain(part, message) for part in found]
-
-    def repetitions(self) -> list[str]:
-        """Give each repetition of each occurrence."""
-        if not self.repetition:
-            return self.texts
-        return [one for text in self.texts for one in text.split(self.repetition)]
-
-    def cut(self, text: str, longest: int) -> str:
-        """Cut a text to what its attribute can hold, and take note of it."""
-        if len(text) <= longest:
-            return text
-        self.note = f"is cut to {longest} of {len(text)} characters"
-        return text[:longest].rstrip()
+_LONGEST: Final = {"AE": 16, "CS": 16, "LO": 64, "LT": 10240, "PN": 64, "SH": 16, "UI": 64}
 
 
 class Target(msgspec.Struct, frozen=True, gc=False):
@@ -130,46 +94,15 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     read: Callable[[Raw, Message, Target, tzinfo | None], Any]
 
 
-# --- parts of text ------------------------------------------------------------------------------------------------
-
-_LONGEST: Final = {"AE": 16, "CS": 16, "LO": 64, "LT": 10240, "PN": 64, "SH": 16, "UI": 64}
-
-
-def _plain(text: str, message: Message) -> str:
-    return "" if text == NULL else message.unescape(text).strip()
-
-
-def _line(text: str) -> str:
-    """Make a text fit for a VR of one line, PS3.5 6.2: no control characters, and no separator of values."""
-    if text.isprintable() and "\\" not in text:
-        return text  # as nearly always
-    return "".join([_replacement(character) for character in text]).strip()
-
-
-def _replacement(character: str) -> str:
-    if character == "\\":
-        return "/"
-    if character.isprintable():
-        return character
-    return "" if unicodedata.category(character) == "Cf" else " "  # marks of direction, and other spaces
-
-
-def _first(raw: Raw, message: Message) -> str:
-    """Give the first part of the first repetition that has one."""
-    if raw.first <= 1 and raw.texts[0].isalnum():
-        return raw.texts[0]  # nothing to split, as in most fields
-    for text in raw.repetitions():
-        if part := raw.parts(message, text)[:1]:
-            return part[0]
-    return ""
+# --- text and identifiers ------------------------------------------------------------------------------------------
 
 
 def _read_text(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> str | None:
-    return raw.cut(_line(_first(raw, message)), target.longest) or None
+    return raw.cut(one_line(first_part(raw, message)), target.longest) or None
 
 
 def _read_id(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> str | None:
-    return _whole(_line(_first(raw, message)), target) or None
+    return _whole(one_line(first_part(raw, message)), target) or None
 
 
 def _whole(text: str, target: Target) -> str:
@@ -180,38 +113,38 @@ def _whole(text: str, target: Target) -> str:
 
 
 def _read_ids(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> tuple[str, ...] | None:
-    found = (_whole(_line((raw.parts(message, text) or [""])[0]), target) for text in raw.repetitions())
+    found = (_whole(one_line((raw.parts(message, text) or [""])[0]), target) for text in raw.repetitions())
     return tuple(dict.fromkeys(text for text in found if text)) or None
 
 
 def _read_texts(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> tuple[str, ...] | None:
-    lines = (_line((raw.parts(message, text) or [""])[0]) for text in raw.repetitions())
+    lines = (one_line((raw.parts(message, text) or [""])[0]) for text in raw.repetitions())
     found = (raw.cut(line, target.longest) for line in lines)
     return tuple(dict.fromkeys(text for text in found if text)) or None
 
 
 def _read_lines(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> str | None:
     # In free text a `^` that nobody escaped is text.
-    lines = [_plain(text, message) for text in raw.repetitions()]
+    lines = [plain_text(text, message) for text in raw.repetitions()]
     return raw.cut("\n".join(lines).replace("\f", "\n").strip(), target.longest) or None
 
 
 def _read_code_string(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> str | None:
-    text = _whole(_line(_first(raw, message)).upper(), target)
+    text = _whole(one_line(first_part(raw, message)).upper(), target)
     if not re.fullmatch(r"[A-Z0-9 _]*", text):
         raise ValueFault("has characters that CS does not have")
     return text or None
 
 
 def _read_uid(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> str | None:
-    text = _first(raw, message)
+    text = first_part(raw, message)
     if text and not (len(text) <= 64 and re.fullmatch(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+", text)):
         raise ValueFault("is no UID")
     return text or None
 
 
 def _read_number(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> float | None:
-    text = _first(raw, message).replace(",", ".")
+    text = first_part(raw, message).replace(",", ".")
     if not text:
         return None
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{0,6})?", text):
@@ -220,7 +153,7 @@ def _read_number(raw: Raw, message: Message, target: Target, zone: tzinfo | None
 
 
 def _read_pregnancy(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> int | None:
-    text = _first(raw, message)
+    text = first_part(raw, message)
     if text and text not in ("1", "2", "3", "4"):
         raise Unusable("is none of 1, 2, 3 and 4: a map is missing")
     return int(text) if text else None
@@ -239,9 +172,9 @@ def _read_name(raw: Raw, message: Message, target: Target, zone: tzinfo | None) 
 def _read_person(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> str | None:
     """XCN, or CNN below: as XPN, behind an identifier."""
     name = _person_name(raw, message, shift=1, type_at=9, representation_at=14)
-    if name is None and (text := _first(raw, message)) and not re.search("[0-9]", text):
+    if name is None and (text := first_part(raw, message)) and not re.search("[0-9]", text):
         # The name stands where its code should be.
-        name = raw.cut(_line(text).replace("^", " ").replace("=", " "), 64)
+        name = raw.cut(one_line(text).replace("^", " ").replace("=", " "), 64)
     return name
 
 
@@ -250,7 +183,7 @@ def _person_name(raw: Raw, message: Message, shift: int, type_at: int, represent
     groups: dict[str, str] = {}
     chosen_type = ""
     for text in raw.repetitions():
-        parts = text.split(raw.part)
+        parts = raw.split(text)
         parts += [""] * (representation_at + 1 - len(parts))
         components = [_name_part(part, message) for part in parts[shift : shift + 6]]
         family, given, middle, suffix, prefix, degree = components
@@ -267,7 +200,7 @@ def _name_part(text: str, message: Message) -> str:
     family = text.split(message.delimiters.subcomponent, 1)[0]  # FN: surname, and then what it is made of
     if not family:
         return ""
-    return _line(_plain(family, message)).replace("^", " ").replace("=", " ")
+    return one_line(plain_text(family, message)).replace("^", " ").replace("=", " ")
 
 
 def _read_address(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> str | None:
@@ -276,7 +209,7 @@ def _read_address(raw: Raw, message: Message, target: Target, zone: tzinfo | Non
     parts += [""] * (6 - len(parts))
     street = parts[0].split(message.delimiters.subcomponent, 1)[0]
     place = " ".join(part for part in (parts[4], parts[2]) if part)
-    found = (_line(part) for part in (street, parts[1], place, parts[3], parts[5]))
+    found = (one_line(part) for part in (street, parts[1], place, parts[3], parts[5]))
     return raw.cut(", ".join(part for part in found if part), target.longest).rstrip(",") or None
 
 
@@ -294,7 +227,7 @@ def _read_codes(raw: Raw, message: Message, target: Target, zone: tzinfo | None)
 
 def _code(raw: Raw, message: Message, text: str) -> Code | None:
     """CE and CWE: code, text, coding system."""
-    value, meaning, scheme = ([_line(part) for part in raw.parts(message, text)] + ["", "", ""])[:3]
+    value, meaning, scheme = ([one_line(part) for part in raw.parts(message, text)] + ["", "", ""])[:3]
     # A code without a scheme is none, PS3.3 8.2; one of the site's own is 99LOCAL.
     return Code(value, raw.cut(scheme, 16) or "99LOCAL", raw.cut(meaning, 64) or value[:64]) if value else None
 
@@ -302,7 +235,7 @@ def _code(raw: Raw, message: Message, text: str) -> Code | None:
 def _read_issuer(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> Issuer | None:
     """HD: namespace, universal id and its type."""
     parts = raw.parts(message, next(iter(raw.repetitions()), ""))
-    namespace, universal_id, kind = ([_line(part) for part in parts] + ["", "", ""])[:3]
+    namespace, universal_id, kind = ([one_line(part) for part in parts] + ["", "", ""])[:3]
     return Issuer(namespace, universal_id, raw.cut(kind, 16).upper()) if namespace or universal_id else None
 
 
@@ -312,9 +245,9 @@ def _read_identifiers(
     """CX, each repetition: identifier, check digit and scheme, assigning authority (HD)."""
     found: list[PatientIdentifier] = []
     for text in raw.repetitions():
-        parts = [*text.split(raw.part), "", "", "", ""]
-        value = _whole(_line(_plain(parts[0], message)), target)
-        authority = [_line(_plain(part, message)) for part in parts[3].split(message.delimiters.subcomponent)]
+        parts = [*raw.split(text), "", "", "", ""]
+        value = _whole(one_line(plain_text(parts[0], message)), target)
+        authority = [one_line(plain_text(part, message)) for part in parts[3].split(message.delimiters.subcomponent)]
         namespace, universal_id, kind = [*authority, "", ""][:3]
         if value:
             issuer = raw.cut(namespace, 64), universal_id, raw.cut(kind, 16).upper()
@@ -363,7 +296,7 @@ def read_moment(text: str, zone: tzinfo | None) -> tuple[date, time | None] | No
 
 
 def _read_moment(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> tuple[date, time | None] | None:
-    text = _first(raw, message).partition(" ")[0]
+    text = first_part(raw, message).partition(" ")[0]
     if not text:
         return None
     moment = read_moment(text, zone)
@@ -373,7 +306,7 @@ def _read_moment(raw: Raw, message: Message, target: Target, zone: tzinfo | None
 
 
 def _read_date(raw: Raw, message: Message, target: Target, zone: tzinfo | None) -> date | None:
-    text = _first(raw, message)[:8]  # an offset must not move a birthday
+    text = first_part(raw, message)[:8]  # an offset must not move a birthday
     if not text:
         return None
     if not re.fullmatch(r"[0-9]{4}([0-9]{2}){0,2}", text):
@@ -425,6 +358,19 @@ def _decode_table(text: str) -> dict[str, Target]:
 
 
 TARGETS: Final = _decode_table(_TARGETS)
+
+_NO_MESSAGE: Final = decode_message(rb"MSH|^~\&|")
+
+
+def constant_fault(target: Target, text: str) -> str:
+    """Tell why an attribute cannot have a constant of a mapping; nothing if it can."""
+    raw = Raw([text], "", "")
+    try:
+        target.read(raw, _NO_MESSAGE, target, None)
+    except ValueFault as exc:
+        return str(exc)
+    return raw.note
+
 
 EMPTY: Final[dict[str, Any]] = {
     **dict.fromkeys(("ids", "texts", "codes", "identifiers"), ()),

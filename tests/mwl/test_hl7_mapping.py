@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 
-from mwl.hl7.mapping import Mapping, MappingError, load_mapping
+from mwl.hl7.mapping import Mapping, load_mapping
 from mwl.hl7.message import Location, Message, decode_message
 from mwl.hl7.rules import Reading, Scope, apply_rules
-from mwl.hl7.values import TARGETS
 from mwl.item import Code, Issuer, PatientIdentifier
 
 BERLIN = timezone(timedelta(hours=2))
@@ -381,65 +380,23 @@ def test_the_first_station_that_fits_is_taken(tmp_path: Path) -> None:
     assert titles == [("CT1", "CT2"), ("ANY",), None]
 
 
+@pytest.mark.parametrize(
+    ("rules", "keyword", "value"),
+    [
+        ("PatientID = { from = 'PID-3', pattern = '[0-9]+' }", "PatientID", (PatientIdentifier("4711"),)),
+        ("PatientName = { from = 'PID-5', pattern = '[A-Z]+' }", "PatientName", "A"),
+        ("PatientID = 'PID-3.4.2'", "PatientID", (PatientIdentifier("1.2"),)),
+        ("PatientName = { value = 'Anonymous' }", "PatientName", "Anonymous"),
+        ("PatientAddress = { from = 'PID-11', pattern = '.*' }", "PatientAddress", "Street"),
+    ],
+)
+def test_a_value_of_parts_may_be_made_of_one(tmp_path: Path, rules: str, keyword: str, value: object) -> None:
+    mapping = site(tmp_path, f"[attributes]\n{rules}\n")
+    assert readings("PID|||X4711^^^HOSP&1.2||A^B||||||Street", mapping=mapping)[keyword].value == value
+
+
 def test_actions_are_looked_up_exactly_and_then_for_any_status(tmp_path: Path) -> None:
     mapping = site(tmp_path, '[order_control]\n"PA_*" = { action = "status", status = "ARRIVED" }\n')
     assert mapping.action("PA", "IP") == mapping.action("PA", "") == mapping.order_control["PA_*"]
     assert mapping.action("CA", "CA") == mapping.order_control["CA_CA"]
     assert mapping.action("CA", "CM") is None
-
-
-# --- faults -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        (
-            "[attributes]\n\nAccesionNumber = 'OBR-18'",
-            "line 3: attributes.AccesionNumber: 'AccesionNumber' cannot be",
-        ),
-        ("[attributes]\nModality = 'OBR.24'", "line 2: attributes.Modality: 'OBR.24' is no field"),
-        ("[attributes]\nModality = [\n  'OBR-24',\n  'OBR-x',\n]", "line 2: attributes.Modality[1]: 'OBR-x' is no"),
-        ("[attributes]\nModality = 7", "line 2: attributes.Modality: a field, a table or a list"),
-        ("[attributes]\nModality = { from = 'OBR-24', value = 'CT' }", 'line 2: attributes.Modality: either "from"'),
-        ("[attributes]\nModality = { from = 'OBR-24', mpa = 'x' }", "line 2: attributes.Modality: mpa: unknown key"),
-        (
-            "[attributes]\nModality = { from = 'OBR-24', map = 'sx' }",
-            "line 2: attributes.Modality: there is no [maps",
-        ),
-        ("[attributes]\nModality = { from = 'OBR-24', pattern = '(' }", "line 2: attributes.Modality: the pattern"),
-        ("[attributes]\nModality = { value = 'X', when = { 'OBR' = 'x' } }", "line 2: attributes.Modality: 'OBR' is"),
-        ("[attributes]\nModality = { value = 'X', when = { OBR-1 = 3 } }", "line 2: attributes.Modality: when.OBR-1"),
-        ("[attributes_of.OMI]\nX = 'OBR-1'", "line 2: attributes_of.OMI.X: 'X' cannot be mapped"),
-        ("[order_control]\nXX_Y = { action = 'creat' }", "line 2: order_control.XX_Y.action: 'creat' is none of"),
-        ("[order_control]\nXX_Y = { action = 'status', status = 'GONE' }", "line 2: order_control.XX_Y.status: 'GON"),
-        ("[events]\nADT_A60 = { do = 'something' }", "line 2: events.ADT_A60.do: 'something' is none of"),
-        ("[events]\nSIU_S17 = { do = 'appointment' }", "line 2: events.SIU_S17: an appointment needs an action"),
-        ("[rules]\ntimezone = 'Mars/Base'", "line 2: rules.timezone: unknown time zone"),
-        ("[rules]\nduplicate_hours = -1", "line 2: rules.duplicate_hours: must not be negative"),
-        ("[rules]\nrequired = ['Modalty']", "line 2: rules.required[0]: 'Modalty' cannot be mapped, did you mean"),
-        ("[[station]]\n[[station]]\nae_titles = ['WAY TOO LONG A TITLE']", "line 3: station[1].ae_titles[0]: longer"),
-        ("[[sender]]\ncharacter_set = 'KLINGON'", "line 2: sender[0].character_set: unknown character set"),
-        ("[sendr]\n", "line 1: sendr: unknown key"),
-        ("[attributes\n", "is no TOML"),
-    ],
-)
-def test_a_fault_is_named_with_its_key_and_line(tmp_path: Path, text: str, fault: str) -> None:
-    with pytest.raises(MappingError) as caught:
-        site(tmp_path, text)
-    assert caught.value.faults[0].startswith(fault), caught.value.faults
-
-
-def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
-    with pytest.raises(MappingError) as caught:
-        site(tmp_path, "[attributes]\nModality = 'x'\nAccessionNumber = 'y'\n[rules]\nnone = 1\n")
-    assert len(caught.value.faults) == 3
-
-
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MappingError, match="cannot be read"):
-        load_mapping(tmp_path / "none.toml")
-
-
-def test_the_shipped_mapping_has_a_rule_list_for_every_attribute() -> None:
-    assert set(DEFAULT._layers[0][""]) == set(TARGETS)
