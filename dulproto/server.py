@@ -87,8 +87,7 @@ class Server:
         """Open the listening sockets; `options` go to `loop.create_server`."""
         self._listener = await self.loop.create_server(lambda: Acceptor(self), host, port, **options)
         for sock in self._listener.sockets:
-            if sock.family in (socket.AF_INET, socket.AF_INET6):  # accepted sockets inherit it
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # accepted sockets inherit it
         self._check_timers()
 
     @property
@@ -120,12 +119,15 @@ class Server:
         if self._listener is not None:
             self._listener.close()
         if not await self._all_closed(drain_seconds):
-            for connection in list(self.connections):
-                connection.abort()
-                connection.close_transport()
+            self._abort_all()
             await self._all_closed(1.0)
         if self._tick is not None:
             self._tick.cancel()
+
+    def _abort_all(self) -> None:
+        for connection in list(self.connections):
+            connection.abort()
+            connection.close_transport()
 
     async def _all_closed(self, seconds: float) -> bool:
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -154,3 +156,11 @@ def test_the_command_prints_json(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_a_file_that_is_not_there_is_said_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["decode", str(tmp_path / "none")]) == 1
     assert "cannot be read: No such file" in capsys.readouterr().err
+
+
+def test_python_m_is_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["dulproto", "--version"])
+    with pytest.raises(SystemExit) as exit_:
+        runpy.run_module("dulproto", run_name="__main__")
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out == f"dulproto {dulproto.__version__}\n"

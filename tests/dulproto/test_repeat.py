@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -172,8 +173,8 @@ class Peer:
 
 
 @asynccontextmanager
-async def peer(server: dulproto.Server) -> AsyncIterator[Peer]:
-    reader, writer = await asyncio.open_connection(*server.addresses[0])
+async def peer(server: dulproto.Server, host: str = "127.0.0.1") -> AsyncIterator[Peer]:
+    reader, writer = await asyncio.open_connection(*server.addresses[0], local_addr=(host, 0))
     writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     yield Peer(reader, writer)
     writer.close()
@@ -319,6 +320,30 @@ async def test_limits_hold_for_associations_that_came_before(server: dulproto.Se
             await second.associate()
             assert first.association.state is dulproto.State.ESTABLISHED
             assert second.association.state is not dulproto.State.ESTABLISHED
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
+async def test_a_host_that_has_not_called_before_is_checked(server: dulproto.Server) -> None:
+    known = {"127.0.0.1"}
+
+    def check(host: str, calling: str) -> str | None:
+        return None if host in known else "unknown host"
+
+    syntaxes = {FIND: (dulproto.IMPLICIT_LE,)}
+    server.policies = {"*": Policy(abstract_syntaxes=syntaxes, check_requestor=check)}
+    states = []
+    for host in ("127.0.0.1", "127.0.0.2", "127.0.0.1"):
+        async with peer(server, host) as client:
+            await client.associate()
+            states.append(client.association.state is dulproto.State.ESTABLISHED)
+    assert states == [True, False, True]
+    known.add("127.0.0.2")
+    async with peer(server, "127.0.0.2") as client:
+        await client.associate()
+        assert client.association.state is dulproto.State.ESTABLISHED
+    kept = server.profiles.get(RQ)
+    assert kept is not None
+    assert kept.hosts == known
 
 
 async def test_who_has_to_identify_is_asked_every_time(server: dulproto.Server) -> None:
