@@ -14,11 +14,12 @@ __all__ = [
     "SPS_SEQUENCE",
     "Attribute",
     "Kind",
-    "MatchingMode",
+    "Mode",
+    "is_supported",
     "kinds",
 ]
 
-MatchingMode = Literal["all", "statement"]
+Mode = Literal["all", "statement"]
 Kind = Literal["single", "wildcard", "range", "uid-list", "sequence"]
 
 
@@ -219,7 +220,12 @@ SPS_SEQUENCE: Final = 0x00400100
 """Scheduled Procedure Step Sequence: always exactly one item in a response, PS3.4 Table K.6-1."""
 
 
-def kinds(attribute: Attribute, mode: MatchingMode) -> tuple[Kind, ...]:
+def is_supported(attribute: Attribute, mode: Mode) -> bool:
+    """Tell whether a key is one of this provider, or of the conformance statement that it reproduces."""
+    return mode == "all" or attribute.row > 0
+
+
+def kinds(attribute: Attribute, mode: Mode) -> tuple[Kind, ...]:
     """Name the kinds of matching that a key has: those of its VR, or only those of the conformance statement."""
     if attribute.key_type == "-":
         return ()  # Specific Character Set is never matched, PS3.4 K.2.2.2

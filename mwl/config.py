@@ -14,7 +14,7 @@ import msgspec
 
 from dulproto import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, TRANSFER_SYNTAXES
 
-from .attributes import BY_KEYWORD_PATH
+from .attributes import BY_KEYWORD_PATH, Mode
 from .charset import is_known_character_set
 from .checked import decode, suggestion
 from .errors import MwlError
@@ -232,7 +232,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
     # Matching
     honour_matching_keys: bool = True
-    matching: Literal["all", "statement"] = "all"
+    attributes: Mode = "all"  # "statement": those of Table 3.7 alone
+    matching: Mode = "all"
     datetime_matching: Literal["combined", "independent"] = "combined"
     strict: bool = False  # a key that cannot be read is an error
     wildcards_in_single_value_keys: bool = False  # Q-12, with matching = "statement"

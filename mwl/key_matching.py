@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from .attributes import SPS_SEQUENCE, Attribute, Kind, MatchingMode
+from .attributes import SPS_SEQUENCE, Attribute, Kind, Mode
 from .conditions import Condition, numbers, texts
 from .datetime_keys import LAST_DAY, Interval, decode_date_key, decode_time_key
 from .derived import Getter
@@ -21,7 +21,8 @@ KeyKind = Literal[Kind, "universal", "ignored", "unsupported"]
 class QueryPolicy(msgspec.Struct, frozen=True):
     """How queries of one pair of AE titles are read; the names are those of the configuration."""
 
-    matching: MatchingMode = "all"
+    attributes: Mode = "all"
+    matching: Mode = "all"
     datetime_matching: Literal["combined", "independent"] = "combined"
     honour_matching_keys: bool = True
     strict: bool = False

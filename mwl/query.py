@@ -12,7 +12,7 @@ import msgspec
 
 from dulproto import DataSet, Element, ElementError, ElementLimitError, Status, decode_data_set, tag_text
 
-from .attributes import BY_PATH, CHILDREN, SPS_SEQUENCE, Attribute, Kind, kinds
+from .attributes import BY_PATH, CHILDREN, SPS_SEQUENCE, Attribute, Kind, Mode, is_supported, kinds
 from .charset import LATIN_1, CharacterSet, character_set, decode_text
 from .conditions import Condition, Days, any_item, moments, on_days, times
 from .derived import getter
@@ -144,7 +144,8 @@ class _Compiler:
         step = data_set.get(SPS_SEQUENCE)
         items = step.items if step else ()
         item = items[0] if items else {}
-        misplaced = [tag for tag in data_set if (tag,) not in BY_PATH and (SPS_SEQUENCE, tag) in BY_PATH]
+        of_step = _step_keys(self.policy.attributes)
+        misplaced = [tag for tag in data_set if (tag,) not in BY_PATH and tag in of_step]
         if not self.policy.step_keys_at_root or _has_values(item):
             misplaced = []
         if misplaced:
@@ -154,7 +155,7 @@ class _Compiler:
         if not wanted and not station:
             return data_set, []
         if not item:  # an empty sequence asks for everything in it, and still does
-            item = {attribute.tag: _empty(attribute) for attribute in CHILDREN[(SPS_SEQUENCE,)]}
+            item = {tag: _empty(BY_PATH[SPS_SEQUENCE, tag]) for tag in of_step}
         item = {**item, **wanted}
         if station:
             item[_STATION_AE_TITLE] = Element(_STATION_AE_TITLE, "AE", station.encode())
@@ -171,7 +172,7 @@ class _Compiler:
         intervals: dict[tuple[int, ...], tuple[int, Reading]] = {}
         for tag in sorted(data_set):
             element, attribute = data_set[tag], BY_PATH.get((*path, tag))
-            if attribute is None:
+            if attribute is None or not is_supported(attribute, self.policy.attributes):
                 self._unsupported(element, path)
                 continue
             if attribute.vr == "SQ":
@@ -214,7 +215,7 @@ class _Compiler:
             self.keys.append(
                 _key(attribute, "", Reading("universal", "an empty sequence asks for all that is in it"))
             )
-            return [], _whole(attribute.path)
+            return [], _whole(attribute.path, self.policy.attributes)
         if not is_step and not kinds(attribute, mode):
             matching = False
         conditions, shape = self.level(items[0], attribute.path, "step." if is_step else "", matching=matching)
@@ -363,9 +364,19 @@ def _empty(attribute: Attribute) -> Element:
 
 
 @cache
-def _whole(path: tuple[int, ...]) -> Shape:
+def _step_keys(mode: Mode) -> frozenset[int]:
+    """List the keys that the item of the step may have."""
+    return frozenset(each.tag for each in CHILDREN[(SPS_SEQUENCE,)] if is_supported(each, mode))
+
+
+@cache
+def _whole(path: tuple[int, ...], mode: Mode) -> Shape:
     """Give the shape of a whole item: every supported attribute of it."""
-    return tuple((each.tag, _whole(each.path) if each.vr == "SQ" else None) for each in CHILDREN.get(path, ()))
+    return tuple(
+        (each.tag, _whole(each.path, mode) if each.vr == "SQ" else None)
+        for each in CHILDREN.get(path, ())
+        if is_supported(each, mode)
+    )
 
 
 def _key(attribute: Attribute, text: str, reading: Reading) -> Key:

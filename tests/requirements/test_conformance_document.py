@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dulproto import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, TRANSFER_SYNTAXES, Status
-from mwl.attributes import ATTRIBUTES, Attribute, MatchingMode, kinds
+from mwl.attributes import ATTRIBUTES, Attribute, Mode, kinds
 from mwl.charset import is_known_character_set
 from mwl.config import Filter, Remote, Rules
 
@@ -29,7 +29,7 @@ def attribute_table() -> Iterator[str]:
         yield f"| {name} | {tag} | {attribute.vr} | {both} | {attribute.key_type} | {attribute.return_type} |"
 
 
-def _kinds(attribute: Attribute, mode: MatchingMode) -> str:
+def _kinds(attribute: Attribute, mode: Mode) -> str:
     return ", ".join(kinds(attribute, mode)) or "-"
 
 

@@ -444,6 +444,21 @@ async def test_table_3_7_a_key_matches_in_the_kinds_that_the_table_lists_and_no_
     assert found == wanted
 
 
+async def test_table_3_7_what_it_does_not_list_is_not_supported(tmp_path: Path) -> None:
+    beyond = {"InstitutionName": "", "PlacerOrderNumberImagingServiceRequest": "", "BodyPartExamined": "HEAD"}
+    async with example(tmp_path) as site:
+        answer = await site.find({"BodyPartExamined": "HEAD"}, PatientName="", **beyond)
+        whole = await site.ask(identifier({}, ScheduledProcedureStepSequence=[], PatientName=""))
+    assert answer.statuses == [0xFF01, 0]
+    assert [each.keyword for each in answer.one] == [
+        *("SpecificCharacterSet", "PatientName", "ScheduledProcedureStepSequence")
+    ]
+    assert [each.keyword for each in answer.step] == ["ScheduledProcedureStepID"]
+    assert whole.statuses == [0xFF00, 0]
+    listed = {row.path[1] for row in ROWS if len(row.path) == 2 and row.path[0] == 0x00400100}
+    assert {each.tag for each in whole.step} == listed
+
+
 # --- the text below Table 3.7 ---------------------------------------------------------------------------------------
 
 DATE, TIME = "ScheduledProcedureStepStartDate", "ScheduledProcedureStepStartTime"
