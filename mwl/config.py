@@ -20,6 +20,7 @@ from .checked import decode, suggestion
 from .errors import MwlError
 from .hosts import host_fault, is_loopback
 from .item import LISTABLE
+from .process import cores
 
 __all__ = ["Ae", "Config", "ConfigError", "Dicom", "Filter", "Hl7", "Http", "Policy", "Remote", "Rules", "Store"]
 __all__ += ["from_table", "load"]
@@ -176,7 +177,7 @@ class Dicom(msgspec.Struct, frozen=True, kw_only=True):
 
     host: ListenHost = "0.0.0.0"
     port: Port = 11112
-    workers: Annotated[int, _workers_fault] = 1  # processes; 0 = one per core
+    workers: Annotated[int, _workers_fault] = 1  # 0 = one per core
     check_hosts: bool = True
     known_hosts: tuple[Host, ...] = ("127.0.0.1", "::1")
     check_calling_ae_titles: bool = False
@@ -186,6 +187,11 @@ class Dicom(msgspec.Struct, frozen=True, kw_only=True):
     send_seconds: Seconds = 60.0
     implementation_class_uid: Annotated[str, _uid_fault] = IMPLEMENTATION_CLASS_UID
     implementation_version_name: Annotated[str, _version_name_fault] = IMPLEMENTATION_VERSION_NAME
+
+    @property
+    def processes(self) -> int:
+        """How many processes serve DICOM on this machine."""
+        return self.workers or min(cores(), MOST_WORKERS)
 
 
 class Http(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ import mmap
 import os
 from collections.abc import Iterable
 from contextlib import contextmanager
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 import dulproto
@@ -65,10 +66,12 @@ class SharedAssociations(dulproto.Associations):
         self._cells[self._first + self.columns[ae]] -= 1
 
     def add_columns(self, titles: Iterable[str]) -> bool:
-        """Give each AE title a column for good; False if there are too many."""
-        for title in titles:
-            self.columns.setdefault(title, len(self.columns))
-        return len(self.columns) <= COLUMNS
+        """Give each AE title a column for good; False if there are too many, and none has got one."""
+        new = [title for title in titles if title not in self.columns]
+        if len(self.columns) + len(new) > COLUMNS:
+            return False
+        self.columns.update(zip(new, count(len(self.columns)), strict=False))
+        return True
 
     def clear_row(self, row: int) -> None:
         """Forget the associations of a process that has died."""

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from .access import resolve_hosts
 from .config import Config, ConfigError, Hl7, load
 from .lock import lock
-from .process import DRAIN_SECONDS, cores, raise_file_limit
+from .process import DRAIN_SECONDS, raise_file_limit
 from .process import run as run_loop
 from .replica import FOLLOW_SECONDS, TIDY_SECONDS, Replica, again_and_again
 from .report import Report, report_of, sum_of
@@ -190,8 +190,7 @@ async def running(
 async def _serving_dicom(provider: Running, drain_seconds: float) -> AsyncIterator[None]:
     """Listen for DICOM for the length of the block: in this process, or in several others that share the port."""
     config = provider.config
-    number = config.dicom.workers or cores()
-    if number == 1:
+    if config.dicom.processes == 1:
         await provider.listen(config.dicom.port, provider.resolved)
         assert provider.server is not None
         provider.addresses["dicom"] = _host_and_port(*provider.server.addresses[0])
@@ -202,7 +201,10 @@ async def _serving_dicom(provider: Running, drain_seconds: float) -> AsyncIterat
         return
     from .workers import working
 
-    async with working(number, config, provider.resolved, drain_seconds) as (provider.workers, address):
+    async with working(config.dicom.processes, config, provider.resolved, drain_seconds) as (
+        provider.workers,
+        address,
+    ):
         provider.addresses["dicom"] = _host_and_port(*address)
         yield
 

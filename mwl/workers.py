@@ -27,8 +27,8 @@ logger = logging.getLogger("mwl")
 _STEADY_SECONDS: Final = 10.0  # who dies sooner is started again with a pause, and a longer one each time
 _LONGEST_PAUSE: Final = 30.0
 _REPLY_SECONDS: Final = 1.0  # how long others wait for a process that is busy
-_REPORT_SECONDS: Final = 1.0  # what is counted between two reports is lost when a process is killed
-_USE_SECONDS: Final = 60.0  # to load all entries again, perhaps
+_WATCH_SECONDS: Final = 1.0  # between two reports: what is counted meanwhile is lost when a process is killed
+_STUCK_SECONDS: Final = 60.0  # who does not answer for so long is killed: to load all entries again takes less
 _END_SECONDS: Final = 5.0  # to be gone, when there is nothing more to do
 
 _Resolved = dict[str, tuple[str, ...]]
@@ -48,26 +48,36 @@ class _Worker:
         self.listens = False
         self.report = Report()
         self._reader, self._writer = reader, writer
-        self._waiting: deque[asyncio.Future[Reply | None]] = deque()
+        self._waiting: deque[tuple[float, asyncio.Future[Reply | None]]] = deque()
         self.channel = asyncio.create_task(self._read())
 
     def ask(self, request: Request) -> asyncio.Future[Reply | None]:
         """Send a request; the future is its reply, or None if the process ends before."""
-        reply: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        reply: asyncio.Future[Reply | None] = loop.create_future()
         if self.channel.done():
             reply.set_result(None)
         else:
-            self._waiting.append(reply)
+            self._waiting.append((loop.time(), reply))
             send(self._writer, request)
         return reply
+
+    def silent_seconds(self) -> float:
+        """Tell for how long a request is without its reply."""
+        return asyncio.get_running_loop().time() - self._waiting[0][0] if self._waiting else 0
 
     async def _read(self) -> None:
         while (reply := await receive_reply(self._reader)) is not None:
             self.report = reply.report or self.report
-            _settle(self._waiting.popleft(), reply)
+            self._settle(reply)
         self.listens = False
-        for waiting in self._waiting:
-            _settle(waiting, None)
+        while self._waiting:
+            self._settle(None)
+
+    def _settle(self, reply: Reply | None) -> None:
+        _, waiting = self._waiting.popleft()
+        if not waiting.done():  # or nobody waits any more
+            waiting.set_result(reply)
 
     async def end(self) -> int:
         """Wait for the end of a process that has closed its channel, kill any other; gives its exit status."""
@@ -79,11 +89,6 @@ class _Worker:
         await asyncio.wait([self.channel])
         self._writer.close()
         return status
-
-
-def _settle(waiting: asyncio.Future[Reply | None], reply: Reply | None) -> None:
-    if not waiting.done():  # or nobody waits any more
-        waiting.set_result(reply)
 
 
 class Workers:
@@ -195,12 +200,9 @@ class Workers:
     async def use(self, config: Config, resolved: _Resolved) -> None:
         """Put a configuration in force in all processes, those that are just being started included."""
         self._use = Use(config, resolved, self.associations.columns)
-        asked = {worker.ask(self._use): worker for worker in self._running.values()}
+        asked = [worker.ask(self._use) for worker in self._running.values()]
         if asked:
-            _, late = await asyncio.wait(asked, timeout=_USE_SECONDS)
-            for reply in late:
-                logger.error("a DICOM process does not take the configuration, and is replaced")
-                asked[reply].process.kill()
+            await asyncio.wait(asked)
 
     async def follow(self, revision: int) -> None:
         """See that all list what was committed up to a revision."""
@@ -214,8 +216,16 @@ class Workers:
         await self._ask(Tell(associations))
         return sum_of([self._ended, *(worker.report for worker in self._running.values())])
 
+    async def watch(self) -> None:
+        """Have all tell how they are, and kill those that cannot."""
+        for worker in self.listening:
+            if worker.silent_seconds() > _STUCK_SECONDS:
+                logger.error("DICOM process %d does not answer and is killed", worker.process.pid)
+                worker.process.kill()
+        await self.report()
+
     async def _ask(self, request: Request) -> None:
-        asked = [worker.ask(request) for worker in self.listening]
+        asked = [worker.ask(request) for worker in self.listening if worker.silent_seconds() < _REPLY_SECONDS]
         if asked:
             await asyncio.wait(asked, timeout=_REPLY_SECONDS)
 
@@ -233,12 +243,12 @@ async def working(
     with _reserved(config.dicom.host, config.dicom.port) as reserved, shared_memory(number) as memory:
         host, port = reserved.getsockname()[:2]
         workers = Workers(number, port, memory, config, resolved)
-        counting = asyncio.create_task(again_and_again(workers.report, _REPORT_SECONDS))
+        watching = asyncio.create_task(again_and_again(workers.watch, _WATCH_SECONDS))
         try:
             await workers.start()
             yield workers, (host, port)
         finally:
-            counting.cancel()
+            watching.cancel()
             await workers.close(drain_seconds)
 
 

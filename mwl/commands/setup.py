@@ -14,7 +14,6 @@ import msgspec
 
 from ..config import ConfigError
 from ..hl7.mapping import MappingError, load_mapping
-from ..process import cores
 from ..store import StoreReader
 from .options import add_config, add_json, load_config, read_store
 
@@ -48,7 +47,7 @@ def check_config(options: argparse.Namespace) -> int:
     print(f"# {options.config} is right.  In force, with all defaults, is:\n")
     print("\n".join(to_toml(tables)))
     if config.dicom.workers == 0:
-        print(f"# dicom.workers = 0 are {cores()} here, one per core.", file=sys.stderr)
+        print(f"# dicom.workers = 0 are {config.dicom.processes} here, one per core.", file=sys.stderr)
     if config.store.path.exists():  # a provider that starts with this configuration has to read it
         reader = StoreReader(config.store.path)
         print(f"# {config.store.path} has {reader.count():,} entries.", file=sys.stderr)

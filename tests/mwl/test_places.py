@@ -65,3 +65,5 @@ def test_there_is_an_end_of_columns(pair: Pair) -> None:
     assert one.add_columns(f"AE{number}" for number in range(COLUMNS - 2))
     assert one.take(f"AE{COLUMNS - 3}", 1)
     assert not one.add_columns(["ONE_MORE"])
+    assert one.get("ONE_MORE") is None
+    assert one.add_columns(["WORKLIST"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -77,6 +79,23 @@ async def test_a_process_that_does_not_start_says_why(tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match=r"DICOM process [12] did not start: .*worklist\.db cannot be opened"):
         async with working(2, config(tmp_path), {}, 0):
             pass
+
+
+async def test_a_process_that_is_stuck_delays_nobody_for_long_and_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("mwl.workers._REPLY_SECONDS", 0.1)
+    monkeypatch.setattr("mwl.workers._STUCK_SECONDS", 0.2)
+    monkeypatch.setattr("mwl.workers._WATCH_SECONDS", 0.1)
+    Store(tmp_path / "worklist.db").close()
+    async with working(2, config(tmp_path), {}, 0) as (workers, _), asyncio.timeout(30):
+        stuck, _ = workers.listening
+        os.kill(stuck.process.pid, signal.SIGSTOP)
+        await workers.follow(1)
+        await stuck.process.wait()
+        while workers.why_not_ready or stuck in workers.listening:
+            await workers.report()
+        assert f"DICOM process {stuck.process.pid} does not answer and is killed" in caplog.text
 
 
 async def test_more_titles_than_can_be_counted_are_a_fault_of_the_configuration(tmp_path: Path) -> None:
