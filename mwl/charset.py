@@ -19,6 +19,8 @@ from .iso2022 import EXTENSIONS, decode_extended, encode_extended
 __all__ = [
     "LATIN_1",
     "CharacterSet",
+    "Lost",
+    "can_encode",
     "character_set",
     "decode_text",
     "encode_text",
@@ -147,6 +149,12 @@ def _decode(raw: bytes, declared: CharacterSet) -> str:
 # --- encode -------------------------------------------------------------------------------------------------------
 
 
+class Lost:
+    """How many characters had to become `?` since the start; an answer that is kept counts once."""
+
+    characters = 0
+
+
 def encode_text(text: str, target: CharacterSet, *, transliterate: bool = True) -> bytes:
     """Encode text; a character outside the set is transliterated if it can be, and otherwise becomes `?`."""
     encode = _encoder(target)
@@ -154,6 +162,7 @@ def encode_text(text: str, target: CharacterSet, *, transliterate: bool = True) 
         return encode(text)
     except UnicodeEncodeError:
         written = _write(text, encode, transliterate)
+        Lost.characters += written.count(None)
         encoded = encode("".join(["?" if one is None else one for one in written]))
         if "".join(filter(None, written)) != unicodedata.normalize("NFC", text):
             _tell(target)

@@ -13,6 +13,8 @@ import msgspec
 
 import dulproto
 
+from .charset import Lost
+
 __all__ = ["OpenAssociation", "Report", "report_of", "sum_of"]
 
 
@@ -31,6 +33,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     accepted: dict[str, int] = {}  # associations, by AE title
     refused: dict[str, int] = {}  # by the name of the check that decided
     operations: int = 0
+    lost_characters: int = 0  # that an answer's character set does not have
     cpu_seconds: float = 0
     connections: int = 0
     resident_bytes: int = 0
@@ -40,7 +43,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     def counters(self) -> Report:
         """Give what is left of it when its process has ended."""
         return Report(
-            accepted=self.accepted, refused=self.refused, operations=self.operations, cpu_seconds=self.cpu_seconds
+            accepted=self.accepted,
+            refused=self.refused,
+            operations=self.operations,
+            lost_characters=self.lost_characters,
+            cpu_seconds=self.cpu_seconds,
         )
 
 
@@ -58,6 +65,7 @@ def report_of(server: dulproto.Server | None, *, associations: bool = False) -> 
         process,
         accepted=dict(server.accepted),
         refused=dict(server.refused),
+        lost_characters=Lost.characters,
         operations=server.operations + sum(each.operations for each in server.connections),
         connections=len(server.connections),
         associations=tuple(found),
@@ -76,6 +84,7 @@ def sum_of(reports: Iterable[Report]) -> Report:
         accepted=accepted,
         refused=refused,
         operations=sum(report.operations for report in reports),
+        lost_characters=sum(report.lost_characters for report in reports),
         cpu_seconds=sum(report.cpu_seconds for report in reports),
         connections=sum(report.connections for report in reports),
         resident_bytes=sum(report.resident_bytes for report in reports),

@@ -16,7 +16,7 @@ import msgspec
 from dulproto import VR_OF_TAG, DataSet, Element, encode_data_set
 
 from .attributes import BY_PATH, Attribute
-from .charset import LATIN_1, CharacterSet, character_set, encode_text
+from .charset import LATIN_1, CharacterSet, can_encode, character_set, encode_text
 from .conditions import Condition
 from .derived import getter
 from .item import Entry, dicom_text
@@ -209,4 +209,11 @@ class _Rules:
             )
         if policy.upper_case_names:
             value = value.upper()
-        return self.text(value)
+        return self.text(self._without_lost_groups(value) if "=" in value else value)
+
+    def _without_lost_groups(self, name: str) -> str:
+        """Leave out an ideographic or phonetic group that the set does not have: `?` for it would tell nobody more."""
+        first, *others = name.split("=")
+        transliterate = self.policy.transliterate
+        kept = [each if can_encode(each, self.target, transliterate=transliterate) else "" for each in others]
+        return "=".join((first, *kept)).rstrip("=") or name

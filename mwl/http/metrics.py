@@ -58,6 +58,8 @@ def _metrics(running: Running, report: Report) -> Iterator[Metric]:
     yield Metric("mwl_associations_refused_total", "counter", refusals, refused, ("check",))
     yield _gauge("mwl_dicom_connections", "Connections that are open, associated or not.", report.connections)
     yield _counter("mwl_dicom_operations_total", "C-FIND and C-ECHO requests.", report.operations)
+    lost = "Characters made `?` in answers, as the character set does not have them; a kept answer counts once."
+    yield _counter("mwl_dicom_lost_characters_total", lost, report.lost_characters)
     if running.workers is not None:
         listening, restarts = len(running.workers.listening), running.workers.restarts
         yield _gauge("mwl_workers", "DICOM processes that listen.", listening)

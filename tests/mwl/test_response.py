@@ -122,6 +122,19 @@ def test_R_050_text_is_encoded_in_the_set_that_is_named() -> None:
         assert get(entry(name=name), "PatientName", ResponsePolicy(character_set=term)) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "term", "expected"),
+    [
+        ("Yamada^Tarou=山田^太郎=やまだ^たろう", "ISO_IR 100", b"Yamada^Tarou"),
+        ("Yamada^Tarou=山田^太郎=ﾔﾏﾀﾞ^ﾀﾛｳ", "ISO_IR 13", b"Yamada^Tarou==\xd4\xcf\xc0\xde^\xc0\xdb\xb3"),
+        ("山^A=Petrov^P=Пётр", "ISO_IR 100", b"?^A=Petrov^P=Petr"),
+        ("=山田^太郎", "ISO_IR 100", b"=??^??"),  # nothing else is there, and a name has a value
+    ],
+)
+def test_R_050_of_a_name_only_the_groups_that_a_set_has_are_answered(name: str, term: str, expected: bytes) -> None:
+    assert get(entry(name=name), "PatientName", ResponsePolicy(character_set=term)) == expected
+
+
 def test_R_050_the_set_can_follow_the_request() -> None:
     policy = ResponsePolicy(character_set="auto")
     for declared, term in (("ISO_IR 192", b"ISO_IR 192"), ("ISO IR 144", b"ISO_IR 144"), ("", b"ISO_IR 100")):

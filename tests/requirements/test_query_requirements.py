@@ -22,6 +22,7 @@ from samples import entry
 
 from dulproto import DataSet, Element
 from mwl.attributes import ATTRIBUTES, CHILDREN, SPS_SEQUENCE, Attribute
+from mwl.http.metrics import metrics_text
 from mwl.item import Code, PatientIdentifier
 
 PATIENT_NAME = element(0x00100010, b"")
@@ -298,6 +299,17 @@ async def test_R_050_the_log_says_once_that_a_set_does_not_do(serve: Serve, capl
     told = [record.getMessage() for record in caplog.records if terms in record.getMessage()]
     assert len(told) == 1
     assert "山" not in told[0]
+
+
+async def test_R_050_characters_that_are_lost_are_counted(serve: Serve) -> None:
+    site = await serve(entry(1, name="Łukasz^山田"), entry(2, name="Yamada^Tarou=山田^太郎"))
+    before = (await site.running.report()).lost_characters
+    for _ in range(2):  # the second answer is the first one
+        answer = await site.find(PatientName="")
+    assert [str(match.PatientName) for match in answer.matches] == ["Lukasz^??", "Yamada^Tarou"]
+    after = await site.running.report()
+    assert after.lost_characters - before == 2
+    assert f"mwl_dicom_lost_characters_total {after.lost_characters}" in metrics_text(site.running, after)
 
 
 async def test_R_050_a_remote_may_have_another_set(serve: Serve) -> None:
