@@ -212,7 +212,7 @@ class _Rules:
         return self.text(self._without_lost_groups(value) if "=" in value else value)
 
     def _without_lost_groups(self, name: str) -> str:
-        """Leave out an ideographic or phonetic group that the set does not have: `?` for it would tell nobody more."""
+        """Leave out an ideographic or phonetic group that the set does not have: nobody can read `??`."""
         first, *others = name.split("=")
         transliterate = self.policy.transliterate
         kept = [each if can_encode(each, self.target, transliterate=transliterate) else "" for each in others]
