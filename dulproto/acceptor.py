@@ -135,7 +135,7 @@ class Acceptor(Connection):
         self._requests.answer = None
         events = self.receive(data)
         answer = self._requests.answer
-        if answer is None or len(events) != 1 or not self.association.at_rest:
+        if answer is None or not answer.is_good() or len(events) != 1 or not self.association.at_rest:
             return
         if isinstance(events[0], Message) and learn_at(data, events[0].command.message_id) == at:
             self.server.profiles.learn(negotiated, request, answer)

@@ -29,6 +29,7 @@ class Answer:
 
     A handler that returns one, rather than responses one by one, is not asked again while it is good: neither for
     equal bytes on the same association, nor on another that was requested with equal bytes, from whatever host.
+    Its bytes are the handler's to bound: a subclass lets go of them when it is good no more.
     """
 
     __slots__ = ("segments", "status")

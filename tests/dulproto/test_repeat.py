@@ -233,6 +233,18 @@ async def test_an_answer_that_is_good_no_more_is_not_sent(server: dulproto.Serve
     assert provider.asked == 2
 
 
+async def test_an_answer_that_is_never_good_is_not_kept(server: dulproto.Server, provider: Counting) -> None:
+    provider.good = False
+    async with peer(server) as client:
+        await client.associate()
+        await client.ask(find_rq(1))
+        await client.ask(find_rq(2))
+    assert provider.asked == 2
+    kept = server.profiles.get(RQ)
+    assert kept is not None
+    assert kept.answers == {}
+
+
 async def test_another_identifier_is_another_request(server: dulproto.Server, provider: Counting) -> None:
     async with peer(server) as client:
         await client.associate()
