@@ -84,7 +84,7 @@ from .errors import (
     abort_text,
     reject_text,
 )
-from .events import Aborted, Accepted, Associate, AssociationEvent, Limits, Rejected, Release, Released
+from .events import Aborted, Accepted, Associate, AssociationEvent, Limits, Rejected, Release, Released, Tolerated
 from .fsm import Action, Event, State
 from .items import ProposedContext, UserIdentity, UserInformation
 from .pdu import AssociateAc, AssociateRj, AssociateRq, PduType, check_ae_title, encode_ae_titles
@@ -171,6 +171,7 @@ __all__ = [
     "Status",
     "StatusCategory",
     "Timeouts",
+    "Tolerated",
     "UserIdentity",
     "UserInformation",
     "abort_text",

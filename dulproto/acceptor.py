@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .acse import CONGESTION, Requestor, negotiate
 from .assembler import Message
 from .association import Association
-from .events import Aborted, Associate, AssociationEvent, Release
+from .events import Aborted, Associate, AssociationEvent, Release, Tolerated
 from .fsm import State
 from .pdu import RELEASE_RP, RELEASE_RQ, AssociateAc, AssociateRj, encode_associate_ac
 from .repeat import SHORTEST, Negotiated, learn_at, message_id_at
@@ -182,6 +182,8 @@ class Acceptor(Connection):
             self.end("released")
             if self.association.state is State.AWAIT_LOCAL_RELEASE_RESPONSE:  # or the same read ended it
                 self.association.respond_release(self.loop.time())
+        elif isinstance(event, Tolerated):
+            logger.info("%s %s: %s", self.peer, printable(self.calling_ae_title), event.text)
         elif isinstance(event, Aborted):
             if self.association.error is None:
                 # Devices abort, or just close, where they should release: a normal end.

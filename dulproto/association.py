@@ -170,6 +170,8 @@ class Association(Machine):
 
     def _begin_p_data(self, length: int) -> int:
         self._pdu_length = self._pdu_left = length
+        if length > self._announced_length:
+            self._tolerate_length(length)
         self._check_room_for_pdv()
         return PDU_HEADER.size
 

@@ -48,6 +48,12 @@ class Released(msgspec.Struct, frozen=True, gc=False):
     """A-RELEASE confirmation: the association has ended in order."""
 
 
+class Tolerated(msgspec.Struct, frozen=True, gc=False):
+    """The peer broke a rule, and we go on as if it had not; `text` names the field and the byte offset."""
+
+    text: str
+
+
 class Aborted(msgspec.Struct, frozen=True, gc=False):
     """A-ABORT or A-P-ABORT indication: the association has ended; `text` tells who ended it and why."""
 
@@ -56,4 +62,4 @@ class Aborted(msgspec.Struct, frozen=True, gc=False):
     reason: int = 0
 
 
-AssociationEvent = Associate | Accepted | Rejected | Message | Release | Released | Aborted
+AssociationEvent = Associate | Accepted | Rejected | Message | Release | Released | Tolerated | Aborted

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from .acse import DEFAULT_MAXIMUM_LENGTH, PresentationContext, negotiated_contexts
 from .errors import AbortReason, AbortSource, LocalProtocolError, RemoteProtocolError, abort_text
-from .events import Aborted, Accepted, Associate, AssociationEvent, Limits, Rejected, Release, Released
+from .events import Aborted, Accepted, Associate, AssociationEvent, Limits, Rejected, Release, Released, Tolerated
 from .fsm import NEXT_STATES, TABLE, Action, Event, State
 from .pdu import (
     RELEASE_RP,
@@ -26,6 +26,7 @@ from .pdu import (
     encode_associate_rq,
 )
 
+ANY_LENGTH: Final = 1 << 32
 _CAN_SEND: Final = frozenset({State.ESTABLISHED, State.AWAIT_LOCAL_RELEASE_RESPONSE})
 
 
@@ -45,6 +46,7 @@ class Machine:
         self.ac: AssociateAc | None = None
         self.contexts: dict[int, PresentationContext] = {}
         self.maximum_length = DEFAULT_MAXIMUM_LENGTH
+        self._announced_length = ANY_LENGTH  # of the P-DATA-TF PDUs to receive
         self.error: RemoteProtocolError | None = None
         self._events: list[AssociationEvent] = []
         self._out: list[bytes] = []
@@ -75,7 +77,7 @@ class Machine:
         """Evt6 and Evt7 at once: the request came before with equal bytes, and has been accepted as before."""
         self._step(Event.ASSOCIATE_RQ_PDU)  # or it is not possible now
         self.rq, self.ac, self.contexts = rq, ac, contexts
-        self._limit_sending(rq.user_information.maximum_length)
+        self._keep_lengths(rq, ac)
         self._artim = None
         self.state = State.ESTABLISHED
         self.restart_idle(now)
@@ -195,7 +197,7 @@ class Machine:
     def _confirm_accept(self, pdu: bytes) -> None:
         assert self.rq is not None
         ac = decode_associate_ac(pdu)
-        self._establish(self.rq, ac, ac.user_information.maximum_length)
+        self._establish(self.rq, ac)
         self._events.append(Accepted(ac))
 
     def _confirm_reject(self, pdu: bytes) -> None:
@@ -209,18 +211,27 @@ class Machine:
     def _send_associate_ac(self, ac: AssociateAc) -> None:
         assert self.rq is not None
         self._out.append(encode_associate_ac(ac))
-        self._establish(self.rq, ac, self.rq.user_information.maximum_length)
+        self._establish(self.rq, ac)
 
-    def _establish(self, rq: AssociateRq, ac: AssociateAc, peer_maximum: int | None) -> None:
+    def _establish(self, rq: AssociateRq, ac: AssociateAc) -> None:
         """Keep what was negotiated."""
         self.ac = ac
         self.contexts.update(negotiated_contexts(rq, ac))
-        self._limit_sending(peer_maximum)
+        self._keep_lengths(rq, ac)
 
-    def _limit_sending(self, peer_maximum: int | None) -> None:
-        """Bound what we send by the peer's maximum length, PS3.8 D.1."""
-        maximum = DEFAULT_MAXIMUM_LENGTH if peer_maximum is None else peer_maximum
+    def _keep_lengths(self, rq: AssociateRq, ac: AssociateAc) -> None:
+        """Bound what we send by the peer's maximum length, and know what it should keep to, PS3.8 D.1."""
+        asked, answered = rq.user_information.maximum_length, ac.user_information.maximum_length
+        theirs, ours = (answered, asked) if self.is_requestor else (asked, answered)
+        maximum = DEFAULT_MAXIMUM_LENGTH if theirs is None else theirs
         self.maximum_length = min(maximum or self.limits.send_pdu, self.limits.send_pdu)
+        self._announced_length = ours or ANY_LENGTH
+
+    def _tolerate_length(self, length: int) -> None:
+        """Go on with a P-DATA-TF longer than we announced, which is read as a stream; tell of the first one."""
+        text = f"P_DATA_TF of {length} bytes, more than the {self._announced_length} announced"
+        self._events.append(Tolerated(f"{text} [PDU-length at byte 2]"))
+        self._announced_length = ANY_LENGTH
 
     def _send_associate_rj(self, rj: AssociateRj) -> None:
         self._out.append(encode_associate_rj(rj))

@@ -296,6 +296,16 @@ async def test_a_response_to_nothing_is_ignored_and_logged(caplog: pytest.LogCap
     assert "10.0.0.1 sent a response to nothing, 8030H: ignored" in messages(caplog)
 
 
+async def test_a_p_data_longer_than_announced_leaves_a_line_and_is_answered(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        async with await serve():
+            peer = await associate(maximum_length=1000)
+            peer.send(find_rq(9, bytes(2000)))
+            assert await peer.finals() == [(9, 0)]
+    fault = "P_DATA_TF of 2006 bytes, more than the 1000 announced [PDU-length at byte 2]"
+    assert f"10.0.0.1 CT1: {fault}" in messages(caplog)
+
+
 # --- turns ------------------------------------------------------------------------------------------------------
 
 PER_TURN = TURN_BYTES // SIZE + 1  # matches of SIZE bytes in one turn, at most

@@ -45,6 +45,7 @@ from dulproto import (
     Requestor,
     ResponseTemplate,
     State,
+    Tolerated,
     encode_command,
     negotiate,
 )
@@ -376,13 +377,22 @@ def test_a_message_may_reach_its_limit_and_no_more(control: int, limit: int, wha
 def test_a_fragment_over_the_limit_is_refused_at_its_header() -> None:
     association = established()
     header = pdu(4, pdv(1, COMMAND, length=(64 << 10) + 3), length=1 << 20)
-    (event,) = association.receive_data(header, 0)
+    _, event = association.receive_data(header, 0)
     assert event.text == "more than 65536 bytes of command [PDV.message-fragment at byte 6]"
 
 
-def test_a_p_data_longer_than_what_we_announced_is_accepted() -> None:
-    (message,) = receive([find_rq(1, bytes(500_000))])
-    assert len(message.data) == 500_000
+def test_a_p_data_longer_than_what_we_announced_is_accepted_and_told_of_once() -> None:
+    long = find_rq(1, bytes(500_000))
+    told, *messages = receive([long + long])
+    assert told == Tolerated("P_DATA_TF of 500006 bytes, more than the 16384 announced [PDU-length at byte 2]")
+    assert [len(message.data) for message in messages] == [500_000] * 2
+
+
+@pytest.mark.parametrize("maximum_length", [0, 2**32 - 1])
+def test_no_p_data_is_too_long_where_no_limit_was_announced(maximum_length: int) -> None:
+    pair = AssociationPair.established(make_rq(maximum_length=maximum_length))
+    (message,) = pair.acceptor.receive_data(find_rq(1, bytes(500_000)), 0)
+    assert isinstance(message, Message)
 
 
 @pytest.mark.parametrize(
