@@ -66,6 +66,11 @@ def _unanswered(results: dict[str, Any]) -> float:
     return float(idle["slots"][0] - idle["done"])
 
 
+def _two_workers(results: dict[str, Any]) -> float:
+    one, two, *_ = results["scale"]["by_workers"]
+    return float(two["us_each"] / one["us_each"])
+
+
 _RATE = "ratio_of_rates"
 GOALS = (
     Goal("an association for each query, of prepared bytes", _mode("load", "associate", _RATE), 0.75),
@@ -83,6 +88,7 @@ GOALS = (
         1.5,
         at_most=True,
     ),
+    Goal("processor time of an association on two DICOM processes, of one", _two_workers, 1.1, at_most=True),
     Goal("queries without an answer, of 10,000", _unanswered, 0, at_most=True),
     Goal("an idle association, KiB", _idle_kib, 8, at_most=True),
     Goal(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import date
 from pathlib import Path
 
@@ -100,7 +100,11 @@ def process_of(provider: Served, association: dulproto.ClientAssociation) -> int
 
 
 def files(pid: int) -> list[str]:
-    return [os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir() if file.is_symlink()]
+    found = []
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it is closed by now
+            found.append(os.readlink(file))
+    return found
 
 
 async def ended(pid: int) -> None:
@@ -123,10 +127,8 @@ def connect(provider: Served, called: str = "WORKLIST", calling: str = "CT1") ->
     return dulproto.connect("127.0.0.1", provider.dicom_port, called_ae_title=called, calling_ae_title=calling)
 
 
-@asynccontextmanager
-async def one_each(
-    provider: Served, called: str = "WORKLIST"
-) -> AsyncIterator[dict[int, dulproto.ClientAssociation]]:
+@contextlib.asynccontextmanager
+async def one_each(provider: Served, called: str = "WORKLIST") -> AsyncIterator[Each]:
     """Have an association in each of the two processes."""
     found: Each = {}
     try:
@@ -173,17 +175,20 @@ async def test_callers_come_to_both_and_the_counters_are_of_both_together(provid
         before = await metrics(provider)
         assert before['mwl_associations{ae="WORKLIST"}'] == 2
         assert before["mwl_dicom_operations_total"] == 2
-        assert (before["mwl_workers"], before["mwl_dicom_connections"]) == (2, 2)
+        assert before["mwl_workers"] == 2
+        async with asyncio.timeout(30):  # connections that were released before may be there for a moment
+            while (await metrics(provider))["mwl_dicom_connections"] != 2:
+                pass
         page = (await provider.http.get("/")).text
         assert page.count("<td>127.0.0.1</td>") == 2
         assert f"2 of {LIMIT}" in page
 
 
-async def posted(provider: Served, tmp_path: Path) -> None:
+async def posted(provider: Served) -> None:
     assert (await provider.http.post("/mwlitems", json=entry_to_json(late()))).status_code == 201
 
 
-async def ordered(provider: Served, tmp_path: Path) -> None:
+async def ordered(provider: Served) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", provider.hl7_port)
     writer.write(frame(ORDER))
     assert b"MSA|AA|M1" in await reader.readuntil(b"\x1c\r")
@@ -192,9 +197,11 @@ async def ordered(provider: Served, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("way", [posted, ordered])
-async def test_what_is_acknowledged_is_listed_by_both(provider: Served, tmp_path: Path, way) -> None:  # type: ignore[no-untyped-def]
+async def test_what_is_acknowledged_is_listed_by_both(
+    provider: Served, way: Callable[[Served], Awaitable[None]]
+) -> None:
     async with one_each(provider) as associations:
-        await way(provider, tmp_path)
+        await way(provider)
         assert [await listed(each, "LATE") for each in associations.values()] == [1, 1]
 
 
@@ -372,7 +379,7 @@ async def test_SIGTERM_lets_a_query_that_runs_come_to_its_end_in_both(tmp_path: 
         for query in queries:
             await anext(query)  # and no more is read until it has been told to stop
         provider.process.send_signal(signal.SIGTERM)
-        await provider.log("stopping: 2 connections are open")
+        await provider.log("connections are open")
         async with asyncio.timeout(30):
             while await accepts(provider):
                 pass
