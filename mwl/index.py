@@ -6,13 +6,14 @@ Each finds candidates for a condition and says beforehand about how many; `Condi
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import Any, Final, Protocol
 
 from pyroaring import BitMap
 
 from .conditions import Condition
+from .text_keys import Lookup
 
 __all__ = ["DayIndex", "Index", "TextIndex"]
 
@@ -21,6 +22,8 @@ Posting = int | BitMap
 
 
 _FEW: Final = 64  # values that are put in order one by one
+_BLOCK: Final = 4096  # values that are looked through at once
+_LOOKED_THROUGH: Final = 8  # values in the time that one takes otherwise
 
 
 def _size(posting: Posting | None) -> int:
@@ -65,6 +68,39 @@ class Index(Protocol):
         """Find the slots, all of them or those among others; not to be changed by the caller."""
 
 
+class Blocks:
+    """Values one behind the other, to look for those with some part: 20 ns for each, where a loop takes 190 ns.
+
+    Those that are gone may be among them.
+    """
+
+    def __init__(self, values: Iterable[str]) -> None:
+        self._blocks: list[str] = []
+        self._new = list(values)
+
+    def __len__(self) -> int:
+        return len(self._blocks) * _BLOCK + len(self._new)
+
+    def add(self, value: str) -> None:
+        """Put a value behind the others."""
+        self._new.append(value)
+
+    def with_part(self, part: str) -> Iterator[str]:
+        """Find the values in which a part stands."""
+        whole = len(self._new) - len(self._new) % _BLOCK
+        for start in range(0, whole, _BLOCK):
+            self._blocks.append("\0".join(self._new[start : start + _BLOCK]))
+        del self._new[:whole]
+        for block in self._blocks:
+            at = block.find(part)
+            while at >= 0:
+                end = block.find("\0", at)
+                end = len(block) if end < 0 else end
+                yield block[block.rfind("\0", 0, at) + 1 : end]
+                at = block.find(part, end)
+        yield from [value for value in self._new if part in value]
+
+
 class TextIndex:
     """Text in its canonical form; of person names, component groups folded and without accents.
 
@@ -76,6 +112,7 @@ class TextIndex:
         self.postings: dict[str, Posting] = {}
         self._ordered: list[str] = []  # may hold values that are gone, or one of them twice
         self._new: list[str] = []  # values that are not in order yet
+        self._blocks: Blocks | None = None  # made when a key that begins with a wild card comes
 
     def add(self, value: str, number: int) -> None:
         """Enter a slot under a value."""
@@ -85,6 +122,10 @@ class TextIndex:
             self._new.append(value)
             if len(self._new) > 2 * len(self.postings) + _FEW:  # values come and go, and nobody asks by wild card
                 self._ordered, self._new = [], list(self.postings)
+            if self._blocks is not None:
+                self._blocks.add(value)
+                if len(self._blocks) > 2 * len(self.postings) + _FEW:
+                    self._blocks = None
         elif isinstance(found, int):
             self.postings[value] = BitMap((found, number))
         else:
@@ -100,9 +141,14 @@ class TextIndex:
         del self.postings[value]
 
     def effort(self, condition: Condition) -> int:
-        """Say how many distinct values have to be looked at: those that begin like the key."""
-        wild = [lookup.prefix for lookup in condition.lookups if lookup.accepts]
-        return sum(high - low for low, high in map(self._range, wild))
+        """Say how many distinct values have to be looked at, or an eighth of those that are looked through."""
+        return sum([self._effort(lookup) for lookup in condition.lookups if lookup.accepts])
+
+    def _effort(self, lookup: Lookup) -> int:
+        if lookup.prefix:
+            low, high = self._range(lookup.prefix)
+            return high - low
+        return len(self.postings) // (_LOOKED_THROUGH if lookup.part else 1)
 
     def estimate(self, condition: Condition, today: date) -> int:
         """Count the slots of values that are looked up, without those that are looked for."""
@@ -116,14 +162,22 @@ class TextIndex:
             if accepts is None:
                 found.append(self.postings.get(lookup.prefix))
                 continue
-            low, high = self._range(lookup.prefix)
-            found += [self.postings.get(value) for value in self._in_order()[low:high] if accepts(value)]
+            found += [self.postings.get(value) for value in self._like(lookup) if accepts(value)]
         return _union(found, among)
+
+    def _like(self, lookup: Lookup) -> Iterable[str]:
+        """Give the values that may match a key with wild cards."""
+        if lookup.prefix:
+            low, high = self._range(lookup.prefix)
+            return self._in_order()[low:high]
+        if not lookup.part:
+            return self.postings
+        if self._blocks is None:
+            self._blocks = Blocks(self.postings)
+        return self._blocks.with_part(lookup.part)
 
     def _range(self, prefix: str) -> tuple[int, int]:
         values = self._in_order()
-        if not prefix:
-            return 0, len(values)
         return bisect_left(values, prefix), bisect_left(values, prefix + "\U0010ffff")
 
     def _in_order(self) -> list[str]:

@@ -100,7 +100,7 @@ def _read_text(key: _Key) -> Reading:
 
     kind: Kind = "wildcard" if tests else "single"
     in_index = dict.fromkeys(canonical(vr, value) for value in key.values)
-    lookups = [text_lookup(value) if wild else Lookup(value, None) for value in in_index]
+    lookups = [text_lookup(value) if wild else Lookup(value) for value in in_index]
     condition = texts(attribute, kind, key.get, matches, lookups, exact=ignore_case or vr != "AE")
     literal = "`*` and `?` are no wild cards in this key, and stand for themselves" if patterns and not wild else ""
     return Reading(kind, literal or _several(key.values), condition)
@@ -137,7 +137,7 @@ def _read_uid(key: _Key) -> Reading:
     if any(map(is_everything, key.values)):
         return _EVERYTHING
     wanted = frozenset(key.values)
-    lookups = [Lookup(value, None) for value in key.values]
+    lookups = [Lookup(value) for value in key.values]
     condition = texts(key.attribute, "uid-list", key.get, wanted.__contains__, lookups, exact=True)
     return Reading("uid-list", _several(key.values), condition)
 

@@ -55,15 +55,26 @@ def is_everything(text: str) -> bool:
 
 
 class Lookup(msgspec.Struct, frozen=True):
-    """What an index is to look at: the value that equals `prefix`, or those that begin with it and are accepted."""
+    """What an index is to look at: the value that equals `prefix`, or those that begin with it and are accepted.
+
+    What is accepted has `part` somewhere in it.
+    """
 
     prefix: str
-    accepts: Callable[[str], bool] | None
+    accepts: Callable[[str], bool] | None = None
+    part: str = ""
 
 
 def text_lookup(text: str) -> Lookup:
     """Say where an index of canonical text has what a key matches."""
-    return Lookup(re.split(r"[*?]", text, maxsplit=1)[0], compile_text(text) if has_wildcard(text) else None)
+    if not has_wildcard(text):
+        return Lookup(text)
+    return Lookup(re.split(r"[*?]", text, maxsplit=1)[0], compile_text(text), _longest_part(text))
+
+
+def _longest_part(text: str) -> str:
+    """Give the longest piece of a key between wild cards, which every value that matches has."""
+    return max(re.split(r"[*?]", text.rstrip("^*")), key=len)
 
 
 def _pattern(text: str) -> str:
@@ -89,7 +100,7 @@ def compile_text(text: str) -> Callable[[str], bool]:
 def _compile_pattern(text: str, pattern: str) -> Callable[[str], bool]:
     """Make a test by a regular expression, which costs five times as much as looking for its longest literal."""
     match = re.compile(pattern, re.DOTALL).fullmatch
-    literal = max(re.split(r"[*?]", text.rstrip("^*")), key=len)
+    literal = _longest_part(text)
     return lambda value: literal in value and match(value) is not None
 
 
@@ -161,9 +172,10 @@ def _compile_folded(folded: str) -> Callable[[str], bool]:
 def _lookups(group: str) -> tuple[Lookup, ...]:
     folded = fold_group(group, accents=False)
     if not has_wildcard(folded):
-        return (Lookup(folded, None),)
+        return (Lookup(folded),)
     literal = re.split(r"[*?]", folded, maxsplit=1)[0]
     if folded == f"{literal}*" and literal.endswith("^"):  # as most devices ask: `SMITH^*`
-        return Lookup(literal.rstrip("^"), None), Lookup(literal, _compile_folded(folded))
+        return Lookup(literal.rstrip("^")), Lookup(literal, _compile_folded(folded))
     # A character that is an accent alone is missing in the index, so `?` may stand for none there.
-    return (Lookup(literal.rstrip("^"), _compile_folded(folded.replace("?", "*"))),)
+    folded = folded.replace("?", "*")
+    return (Lookup(literal.rstrip("^"), _compile_folded(folded), _longest_part(folded)),)

@@ -88,7 +88,7 @@ def _one_of(keyword: str, wanted: Sequence[str]) -> Condition:
     def matches(value: str) -> bool:
         return canonical(vr, value) in values
 
-    lookups = [Lookup(value, None) for value in values]
+    lookups = [Lookup(value) for value in values]
     return texts(attribute, "single", getter(attribute, prefix="step."), matches, lookups, exact=True)
 
 

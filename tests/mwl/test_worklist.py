@@ -323,6 +323,34 @@ def test_a_value_is_found_by_its_beginning_however_many_others_came_and_went() -
     assert list(index.find(condition, NOW.date(), None)) == [1]
 
 
+@pytest.mark.parametrize("key", ["*42*", "*42", "?42*", "*0^?7", "*^*", "*zzz*", "*000*"])
+def test_a_value_is_found_by_a_part_of_it_however_many_there_are_and_whatever_came_and_went(key: str) -> None:
+    index, values = TextIndex(), [f"a{number:05}^{number}" for number in range(10_000)]
+    (condition,) = compiled(None, PatientName=key).conditions
+    (lookup,) = condition.lookups
+
+    def check(wanted: dict[str, int]) -> None:
+        accepted = sorted(number for value, number in wanted.items() if lookup.accepts and lookup.accepts(value))
+        assert list(index.find(condition, NOW.date(), None)) == accepted
+
+    kept = {value: number for number, value in enumerate(values)}
+    for value, number in kept.items():
+        index.add(value, number)
+    check(kept)
+    for value in values[::3]:
+        index.discard(value, kept.pop(value))
+    check(kept)
+    for value in values[::6]:
+        kept[value] = len(values) + len(kept)
+        index.add(value, kept[value])
+    check(kept)
+    for number in range(30_000):  # nobody asks, and nothing piles up
+        index.add(f"b{number}", 1)
+        index.discard(f"b{number}", 1)
+    assert index._blocks is None
+    check(kept)
+
+
 def test_entries_share_what_they_have_in_common() -> None:
     one, other = (entry(number, location="".join(["R", "1"]), protocol_codes=(Code("A", "X"),)) for number in (1, 2))
     assert one.step.protocol_codes is not other.step.protocol_codes
