@@ -105,16 +105,12 @@ class Requests:
             operation.final_status = responses.status
             self.answer = responses
             self._send(responses.encode(operation.message_id))
-            self.loop.call_soon(self._end_turn, operation)  # what came behind it in the same read waits
+            self._end_turn(operation)
         elif isinstance(responses, AsyncIterable):
             self._task = self.loop.create_task(self._serve_async(operation, responses))
         else:
             self._responses = iter(responses)
             self._advance()
-
-    def _end_turn(self, operation: Operation) -> None:
-        if self.current is operation:
-            self._next()
 
     def _advance(self) -> None:
         """Send responses until the operation ends, the transport is full, or this turn's share is used up."""
@@ -140,7 +136,7 @@ class Requests:
             if perf_counter() > end:
                 break
         self.connection.flush()
-        if self.current is operation and self.connection.writable:
+        if self._responses is responses and self.connection.writable:
             self._turn = self.loop.call_soon(self._advance)
 
     async def _serve_async(self, operation: Operation, responses: AsyncIterable[bytes]) -> None:
@@ -171,9 +167,9 @@ class Requests:
 
     def _finish(self, operation: Operation) -> None:
         """End an operation whose handler is through, with success unless the handler has ended it otherwise."""
-        self._task = None
+        self._task = self._responses = None
         self._finish_with(operation, Status.SUCCESS)
-        self._next()
+        self._end_turn(operation)
 
     def _fail(self, operation: Operation, error: Exception) -> None:
         """End an operation whose handler raised."""
@@ -193,7 +189,7 @@ class Requests:
         else:
             log_failure(self._who, error)
         self._finish_with(operation, status)
-        self._next()
+        self._end_turn(operation)
 
     def _finish_with(self, operation: Operation, status: int) -> None:
         """Send the final response, unless the handler has made one."""
@@ -209,23 +205,24 @@ class Requests:
         self.association.abort(self.loop.time())
         self.connection.end(f"aborted, {error}", logging.WARNING)
 
-    def _next(self) -> None:
-        """Begin the next request, by way of the loop: a long queue must not keep other connections waiting.
+    def _end_turn(self, operation: Operation) -> None:
+        """Go on by way of the loop: what came behind it in the same read must not keep other connections waiting."""
+        self.loop.call_soon(self._next, operation)
 
-        None begins while the peer does not read, or what it asks for would fill our memory.
-        """
-        self.current = self._responses = None
-        self.connection.server.changed.set()
-        if self.queue and self.connection.writable:
-            self.current = self.queue.pop(next(iter(self.queue)))
-            self._queued_bytes -= len(self.current.message.data)
-            self.loop.call_soon(self._start_queued, self.current)
-        self._set_reading(not self._queue_is_full)
+    def _next(self, ended: Operation) -> None:
+        if self.current is ended:
+            self.current = None
+            self.connection.server.changed.set()
+            self._begin_queued()
 
-    def _start_queued(self, operation: Operation) -> None:
-        if self.current is operation:
+    def _begin_queued(self) -> None:
+        """Begin what waits, unless the peer does not read: what it asks for would fill our memory."""
+        if self.current is None and self.queue and self.connection.writable:
+            operation = self.queue.pop(next(iter(self.queue)))
+            self._queued_bytes -= len(operation.message.data)
             self._start(operation)
             self.connection.flush()
+        self._set_reading(not self._queue_is_full)
 
     def _cancel(self, message_id: int | None) -> None:
         """C-CANCEL-RQ, PS3.7 9.3.2.3; one that names no outstanding operation comes too late, and is no fault."""
@@ -236,7 +233,7 @@ class Requests:
         elif self.current is not None and self.current.message_id == message_id:
             self._stop_responses()
             self._finish_with(self.current, Status.CANCEL)
-            self._next()
+            self._end_turn(self.current)
 
     def _stop_responses(self) -> None:
         """Close the handler's generator, so that it can let go of what it holds."""
@@ -257,7 +254,7 @@ class Requests:
         if self._resumed is not None:
             self._resumed.set()
         if self.current is None:
-            self._next()
+            self._begin_queued()
         else:
             self._advance()
 

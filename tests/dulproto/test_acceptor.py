@@ -630,21 +630,40 @@ async def test_a_peer_that_asks_for_ever_and_never_reads_gets_one_whole_answer_m
         assert await peer.finals(4000) == [(n, 0) for n in range(1, 4001)]
 
 
-async def test_short_answers_to_what_came_in_one_read_are_given_in_turns() -> None:
+def _whole(operation: Operation) -> Answer:
+    return Answer(operation.template.segments((), Status.PENDING, Status.SUCCESS), Status.SUCCESS)
+
+
+def _raises(operation: Operation) -> list[bytes]:
+    raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("answer", "cancelled", "status"),
+    [
+        (_whole, False, 0),
+        (Find(1), False, 0),
+        (lambda operation: [], False, 0),
+        (_raises, False, 0xC000),
+        (Find(100_000), True, 0xFE00),
+    ],
+)
+async def test_what_came_in_one_read_is_answered_in_turns(answer: Any, cancelled: bool, status: int) -> None:
     served: list[int] = []
 
-    def find(operation: Operation) -> Answer:
+    def find(operation: Operation) -> Any:
         served.append(operation.message_id)
-        return Answer(operation.template.segments((), Status.PENDING, Status.SUCCESS), Status.SUCCESS)
+        return answer(operation)
 
     async with await serve(find):
         peer = await associate()
-        peer.send(b"".join(find_rq(n, b"12") for n in range(1, 101)))
-        while len(served) < 100:
+        peer.send(b"".join(find_rq(n, b"12") + cancel_rq(n) * cancelled for n in range(1, 101)))
+        finals = asyncio.ensure_future(peer.finals(100))
+        while not finals.done():
             before = len(served)
             await settle(1)
             assert len(served) - before <= 1
-        assert await peer.finals(100) == [(n, 0) for n in range(1, 101)]
+        assert sorted(await finals) == [(n, status) for n in range(1, 101)]
 
 
 async def test_a_peer_that_requests_for_ever_after_its_end_and_never_reads_takes_no_memory() -> None:
