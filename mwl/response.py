@@ -122,7 +122,11 @@ def _data_set(keys: list[_Encode], owner: Any, today: date) -> DataSet:
 
 
 def _is_ascii(data_set: DataSet) -> bool:
-    return all(element.raw.isascii() and all(map(_is_ascii, element.items)) for element in data_set.values())
+    """Tell whether all text is ASCII; escape sequences lead elsewhere."""
+    return all(
+        element.raw.isascii() and b"\x1b" not in element.raw and all(map(_is_ascii, element.items))
+        for element in data_set.values()
+    )
 
 
 class _Rules:

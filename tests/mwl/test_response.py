@@ -169,6 +169,13 @@ def test_Q_70_the_character_set_can_be_left_out_of_answers_in_ascii() -> None:
     assert 0x00080005 not in answer(entry(), compiled({"Modality": ""}, PatientName=""), policy)
     assert 0x00080005 in answer(entry(name="Müller"), compiled(None, PatientName=""), policy)
     assert 0x00080005 in answer(entry(), compiled(None, SpecificCharacterSet=""), policy)
+    for term, name in (("\\ISO 2022 IR 87", "山田"), ("\\ISO 2022 IR 149", "洪")):  # in bytes of ASCII, or not
+        extended = ResponsePolicy(omit_ascii_character_set=True, character_set=term)
+        assert 0x00080005 in answer(entry(name=name), compiled(None, PatientName=""), extended)
+        code = Code("1", "99A", name)
+        item = data_set([element("CodeMeaning")])
+        query = compiled(None, RequestedProcedureCodeSequence=[item])
+        assert 0x00080005 in answer(entry(code=code), query, extended)
 
 
 # --- patient identifiers ------------------------------------------------------------------------------------------
