@@ -188,6 +188,9 @@ def _tell(target: CharacterSet) -> None:
 _MICRO: Final = re.compile("(?<![\u0370-\u03ff\u1f00-\u1fff])[µμ](?![\u0370-\u03ff\u1f00-\u1fff])")
 
 
+_DELIMITERS: Final = "\\^="
+
+
 def _write(text: str, encode: Callable[[str], bytes], transliterate: bool) -> list[str | None]:
     """Write text with what a set has, character by character; None where there is no way."""
 
@@ -207,8 +210,12 @@ def _write(text: str, encode: Callable[[str], bytes], transliterate: bool) -> li
 
 
 def _compatible(character: str) -> str:
-    """Write half-width Katakana, ligatures and the like with common letters; 10² must not become 102."""
-    return character if unicodedata.category(character) == "No" else unicodedata.normalize("NFKC", character)
+    """Write half-width Katakana, ligatures and the like with common letters.
+
+    10² must not become 102, and a wide equals sign in a name no delimiter of groups.
+    """
+    common = unicodedata.normalize("NFKC", character)
+    return character if unicodedata.category(character) == "No" or common in _DELIMITERS else common
 
 
 @lru_cache(maxsize=256)
@@ -225,7 +232,7 @@ def _encoder(target: CharacterSet) -> Callable[[str], bytes]:
 def _encode_katakana(text: str) -> bytes:
     """Encode ISO-IR 13 and 14, of which Shift JIS is a superset: its characters of two bytes are none of them."""
     encoded = text.encode("shift_jis")
-    if len(encoded) != len(text):
+    if len(encoded) != len(text) or encoded.count(b"\\") != text.count("\\"):  # which the sign for yen would be
         raise UnicodeEncodeError("ISO_IR 13", text, 0, len(text), "more than half-width Katakana")
     return encoded
 
@@ -233,7 +240,7 @@ def _encode_katakana(text: str) -> bytes:
 # Latin letters that have no accent to lose, signs, and Cyrillic and Greek as passports write them (ICAO Doc 9303,
 # ISO 843).
 _LATIN: Final = """
-    ß=ss æ=ae Æ=AE ø=o Ø=O đ=d Đ=D ð=d Ð=D ł=l Ł=L þ=th Þ=Th œ=oe Œ=OE ı=i ŋ=ng ĸ=k
+    ß=ss æ=ae Æ=AE ð=d Ð=D þ=th Þ=Th œ=oe Œ=OE ı=i ŋ=ng ĸ=k
     ‘=' ’=' ‚=' “=" ”=" „=" ‐=- ‑=- –=- —=- …=... €=EUR ·=.
     а=a б=b в=v г=g д=d е=e з=z и=i й=i к=k л=l м=m н=n о=o п=p р=r с=s т=t у=u ф=f х=kh ц=ts ж=zh ч=ch ш=sh
     щ=shch ъ=ie ы=y ь= э=e ю=iu я=ia ё=e і=i ї=i є=ie ґ=g
@@ -252,9 +259,12 @@ def _latin_forms(character: str) -> list[str]:
     return [form for form in forms if form is not None]
 
 
+_STROKES: Final = str.maketrans("øØłŁđĐħĦŧŦ", "oOlLdDhHtT")
+
+
 def strip_accents(text: str) -> str:
-    """Write letters without their accents; signs that make a syllable of another script are left in place."""
+    """Write letters without accents and strokes; signs that make a syllable of another script are left in place."""
     if text.isascii():
         return text
-    parts = unicodedata.normalize("NFD", text)
+    parts = unicodedata.normalize("NFD", text).translate(_STROKES)
     return unicodedata.normalize("NFC", "".join([part for part in parts if not "\u0300" <= part <= "\u036f"]))

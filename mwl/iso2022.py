@@ -112,8 +112,8 @@ def _encode_character(character: str, sets: Sequence[Extension]) -> tuple[Extens
             if not encoded.startswith(extension.escape):
                 continue
             encoded = encoded[len(extension.escape) : -len(_ASCII.escape)]
-        elif extension.codec == "shift_jis" and len(encoded) > 1:
-            continue  # of Shift JIS, ISO-IR 13 is the characters of one byte
+        elif extension.codec == "shift_jis" and (len(encoded) > 1 or encoded.isascii()):
+            continue  # of Shift JIS, ISO-IR 13 is the characters of one byte; the sign for yen is a backslash there
         return extension, encoded
     raise UnicodeEncodeError("ISO 2022", character, 0, 1, "in none of the sets")
 

@@ -98,6 +98,10 @@ def test_an_unknown_term_is_an_error(term: str) -> None:
         ("Δημήτριος", "ISO_IR 6", b"Dimitrios"),
         ("10² ½ m²", "ISO_IR 6", b"10? ? m?"),  # neither 102 nor 12
         ("ﾔﾏﾀﾞ", "\\ISO 2022 IR 87", b"\x1b$B%d%^%@\x1b(B"),
+        ("Jean＝Luc", "ISO_IR 100", b"Jean?Luc"),  # one group of a name, and not two
+        ("Łódź Ørsted", "ISO_IR 6", b"Lodz Orsted"),
+        ("¥500 ﾔ", "ISO_IR 13", b"?500 \xd4"),  # no backslash, which would make two values
+        ("¥500 ﾔ", "ISO 2022 IR 13\\ISO 2022 IR 87", b"?500 \xd4"),
     ],
 )
 def test_R_050_a_character_outside_the_set_is_transliterated_or_marked(text: str, term: str, expected: bytes) -> None:

@@ -503,6 +503,9 @@ def test_Q_20_accents_do_not_count_if_so_configured() -> None:
     lenient = QueryPolicy(ignore_accents=True)
     for key in ("MULLER^JORG", "mul*", "*JÖRG"):
         assert matches(entry(name="Müller^Jörg"), None, lenient, PatientName=key)
+    for key in ("WALESA^LECH", "wa?e*"):
+        assert matches(entry(name="Wałęsa^Lech"), None, lenient, PatientName=key)
+        assert not matches(entry(name="Wałęsa^Lech"), None, PatientName=key.replace("?", "l"))
 
 
 # --- patient identifiers ------------------------------------------------------------------------------------------
