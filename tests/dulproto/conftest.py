@@ -15,6 +15,7 @@ REAL: Loops = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loo
 LOOPS: dict[str, Loops] = {
     "test_acceptor.py": {"wire": WireLoop},
     "test_client.py": {"wire": WireLoop},
+    "test_requests.py": {"wire": WireLoop},
     "test_transport.py": {"wire": WireLoop},
     "test_server.py": REAL,
 }
@@ -22,3 +23,10 @@ LOOPS: dict[str, Loops] = {
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Loops:
     return LOOPS.get(item.path.name, {"asyncio": asyncio.new_event_loop})
+
+
+@pytest.fixture
+async def loop() -> WireLoop:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, WireLoop)
+    return loop

@@ -49,13 +49,6 @@ NAME = 0x00100010
 KEYS = {NAME: Element(NAME, "PN")}
 
 
-@pytest.fixture
-async def loop() -> WireLoop:
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, WireLoop)
-    return loop
-
-
 # --- against our own server -------------------------------------------------------------------------------------
 
 
