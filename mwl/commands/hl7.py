@@ -129,7 +129,7 @@ def _outcome_json(message: Message | None, plan: Plan, ack: bytes) -> dict[str, 
             {"what": change.what, "key": _key(change), "attributes": change.sources} for change in plan.changes
         ],
         "merged": plan.links,
-        "warnings": [str(warning) for warning in plan.answer.warnings],
+        "warnings": [warning.brief for warning in plan.answer.warnings],
         "notes": plan.notes,
         "not_used": {str(location): text for location, text in unused},
     }
@@ -156,7 +156,7 @@ def _print_outcome(number: int, message: Message | None, plan: Plan, ack: bytes)
             if source.not_used:
                 print(f"    not taken: {source.attribute} from {source.field}: {source.not_used}")
     for warning in plan.answer.warnings:
-        print(f"  warning: {warning}")
+        print(f"  warning: {warning.brief}")
     for note in plan.notes:
         print(f"  note: {note}")
     unused = unused_fields(message, plan) if message else []
@@ -251,7 +251,7 @@ async def _send(messages: list[bytes], options: argparse.Namespace) -> int:
             print(msgspec.json.encode(line).decode())
         else:
             print(f"{sent.code or '??'}  {sent.control_id}  {sent.seconds * 1000:.1f} ms")
-            print("".join(f"    {line}\n" for line in lines[1:] if sent.code != "AA"), end="")
+            print("".join(f"    {line}\n" for line in lines[1:] if sent.code != "AA" or sent.is_warned), end="")
     return 1 if refused else 0
 
 
@@ -341,7 +341,8 @@ def retry(options: argparse.Namespace) -> int:
                 continue
             answer = feed.receive_now(one.message, is_late=not options.overwrite)
             refused += answer.code != "AA"
-            print(f"{answer.code}  {one.id}  {'; '.join(map(str, answer.faults or answer.warnings))}".rstrip())
+            told = [*map(str, answer.faults), *(warning.brief for warning in answer.warnings)]
+            print(f"{answer.code}  {one.id}  {'; '.join(told)}".rstrip())
             if any(fault.code == 206 for fault in answer.faults):
                 print(f"    --overwrite takes it all the same, `mwl hl7 failed {one.id} --forget` drops it")
     return 1 if refused else 0

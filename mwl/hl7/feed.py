@@ -383,7 +383,7 @@ class Feed:
         elif delivery.is_repeated:
             logger.info("%s %s from %s came again", header.type, header.control_id, header.sender)
         elif answer.warnings or delivery.notes:
-            told = "; ".join([*map(str, answer.warnings), *delivery.notes])
+            told = "; ".join([*(warning.brief for warning in answer.warnings), *delivery.notes])
             logger.info("AA for %s %s from %s: %s", header.type, header.control_id, header.sender, told)
         return delivery.ack
 

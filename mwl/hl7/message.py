@@ -79,6 +79,11 @@ class Hl7Fault(msgspec.Struct, frozen=True, gc=False):
     text: str = ""
     location: Location | None = None
 
+    @property
+    def brief(self) -> str:
+        """What is wrong where, without the code."""
+        return f"{self.location}: {self.text}" if self.location else self.text
+
     def __str__(self) -> str:
         place = f" at {self.location}" if self.location else ""
         return f"{self.code} {ERROR_TEXTS[self.code]}{place}" + (f": {self.text}" if self.text else "")
@@ -335,7 +340,7 @@ def encode_ack(
     msh = ["MSH", characters, header.receiving_application, header.receiving_facility, header.application]
     msh += [header.facility, now.strftime("%Y%m%d%H%M%S"), "", kind, control_id, header.processing_id or "P"]
     msh += [header.version or "2.3.1"]
-    text = next((str(fault) for fault in answer.faults), "") or next(map(_short, answer.warnings), "")
+    text = next(iter([*map(str, answer.faults), *(warning.brief for warning in answer.warnings)]), "")
     msa = ["MSA", answer.code, header.control_id, _escape(text[:80], delimiters)]
     lines = [field.join(msh), field.join(msa).rstrip(field)]
     if recent:
@@ -353,10 +358,6 @@ def encode_ack(
 
 def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(".") if part.isdecimal())
-
-
-def _short(warning: Hl7Fault) -> str:
-    return f"{warning.location}: {warning.text}" if warning.location else warning.text
 
 
 def _err(fault: Hl7Fault, severity: str, delimiters: Delimiters) -> list[str]:

@@ -247,8 +247,12 @@ class _Orders:
             if before == "STARTED" and action.status == "CANCELED":
                 self.plan.notes.append("the entry was cancelled although it is STARTED")
             rule = f"{action.action} {action.status}"
-            source = Source(_STATUS, rule, "ORC-1", scope.text(_ORC_1), action.status, before)
+            source = Source(_STATUS, rule, *self._told_by(scope), action.status, before)
             self._keep("status", entry, _with_status(entry, action.status), [source])
+
+    def _told_by(self, scope: Scope) -> tuple[str, str]:
+        control = scope.text(_ORC_1)
+        return ("ORC-1", control) if control else ("MSH-9", self.message.header.type)
 
     def _keep(self, what: str, before: Entry | None, after: Entry, sources: list[Source]) -> None:
         if before is not None and self._is_older(before):

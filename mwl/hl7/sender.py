@@ -19,12 +19,16 @@ __all__ = ["Sent", "send"]
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """One message and its acknowledgement; `code` is MSA-1, empty if there was none to be read."""
+    """One message and its acknowledgement; `code` is MSA-1, empty if there was none to be read.
+
+    It `is_warned` if there is more in MSA-3.
+    """
 
     control_id: str
     code: str
     ack: bytes
     seconds: float
+    is_warned: bool = False
 
 
 async def send(
@@ -66,7 +70,9 @@ async def send(
             except (asyncio.IncompleteReadError, OSError):
                 raise MwlError(f"{host}:{port} closed the connection instead of answering") from None
             ack = answer[answer.find(VT) + 1 : -1]
-            yield Sent(_control_id(one), _acknowledgement_code(ack), ack, time.perf_counter() - sent)
+            seconds = time.perf_counter() - sent
+            code, text = _acknowledgement(ack)
+            yield Sent(_control_id(one), code, ack, seconds, bool(text))
     finally:
         writer.close()
         with contextlib.suppress(OSError):
@@ -93,9 +99,10 @@ def _control_id(message: bytes) -> str:
     return fields[9].decode("latin_1") if len(fields) > 9 else ""
 
 
-def _acknowledgement_code(ack: bytes) -> str:
+def _acknowledgement(ack: bytes) -> tuple[str, str]:
+    """Read MSA-1 and MSA-3."""
     try:
         segment = decode_message(ack).first("MSA")
     except MessageError:
-        return ""
-    return segment.field(1) if segment else ""
+        return "", ""
+    return (segment.field(1), segment.field(3)) if segment else ("", "")

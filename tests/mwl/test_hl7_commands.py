@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import apsw
 import pytest
 
 from mwl.cli import main
@@ -12,7 +13,7 @@ from mwl.config import Hl7
 from mwl.hl7.feed import Feed
 from mwl.hl7.mapping import load_mapping
 from mwl.hl7.mllp import serve_hl7
-from mwl.store import Store, StoreReader
+from mwl.store import Decide, Put, Remove, Store, StoreReader
 
 SAMPLES = Path(__file__).parents[1] / "hl7"
 
@@ -208,6 +209,43 @@ def test_the_lineage_names_the_newest_message_and_field_of_each_attribute(folder
     assert row[:5] == ["AccessionNumber", "A1", "OBR-18", "A1", "OBR-18"]
 
 
+def test_a_dry_run_warns_of_what_is_cut(mwl: Mwl) -> None:
+    outcome = mwl("hl7", "dry-run", SAMPLES / "orm_too_long.hl7")
+    assert "  warning: OBR-4.2: RequestedProcedureDescription is cut to 64 of 71 characters\n" in outcome.out
+
+
+def test_a_cut_stands_in_the_lineage(folder: Path, mwl: Mwl) -> None:
+    take(folder, "orm_too_long")
+    outcome = mwl("show", "S1", "--lineage")
+    assert "RequestedProcedureDescription is cut to 64 of 71 characters" in outcome.out.splitlines()
+
+
+def test_the_status_of_an_appointment_comes_from_its_event(folder: Path, mwl: Mwl) -> None:
+    take(folder, "orm_lf", "siu_s15")
+    found = {one["attribute"]: one for one in json.loads(mwl("show", "S1", "--lineage", "--json").out)}
+    told = found["ScheduledProcedureStepStatus"]
+    assert (told["value"], told["field"], told["raw"]) == ("CANCELED", "MSH-9", "SIU_S15")
+
+
+def test_a_message_that_is_older_than_what_is_there_is_taken_when_asked_for(folder: Path, mwl: Mwl) -> None:
+    older = (SAMPLES / "ca_ca.hl7").read_bytes().replace(b"20240705073000", b"20240705070000", 1)
+    store = Store(folder / "worklist.db")
+    Feed(store, load_mapping()).receive_now(older)
+    store.commit_now([Decide(_unbury)])
+    store.close()
+    take(folder, "orm_lf")
+    outcome = mwl("hl7", "retry")
+    assert outcome.status == 1
+    assert "ScheduledProcedureStepStatus was set by ORM_O01 M1" in outcome.out
+    assert "--overwrite takes it all the same" in outcome.out
+    assert mwl("hl7", "retry", "--overwrite").out == "AA  1\n"
+
+
+def _unbury(connection: apsw.Connection) -> list[Put | Remove]:
+    connection.execute("DELETE FROM hl7_tombstone")
+    return []
+
+
 def test_the_history_names_the_messages(folder: Path, mwl: Mwl) -> None:
     take(folder, "orm_lf", "ca_ca")
     assert [line.split()[3:] for line in mwl("show", "S1", "--history").out.splitlines()[1:]] == [
@@ -242,6 +280,12 @@ def test_sending_shows_each_answer(listener: str, mwl: Mwl) -> None:
     lines = outcome.out.splitlines()
     assert [line.split()[:2] for line in lines if not line.startswith(" ")] == [["AA", "M1"], ["AE", "M1"]]
     assert any(line.startswith("    ERR|ORC^1^1^103&Table value not found: order control ZZ") for line in lines)
+
+
+def test_sending_shows_what_an_acceptance_warns_of(listener: str, mwl: Mwl) -> None:
+    outcome = mwl("hl7", "send", listener, SAMPLES / "orm_too_long.hl7")
+    assert outcome.status == 0
+    assert "    ERR||OBR^1^4^1^2|102^Data type error^HL70357|W||||ScheduledProcedureStepDesc" in outcome.out
 
 
 def test_sending_can_repeat_and_give_json(listener: str, mwl: Mwl) -> None:
