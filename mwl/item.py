@@ -258,16 +258,19 @@ def complete(entry: Entry) -> Entry:
 def _order_name(entry: Entry) -> str:
     """Name an order by the best of its identifiers that it has, or else by patient, time and what is done."""
     request, procedure, step = entry.request, entry.procedure, entry.step
-    issuer = request.accession_issuer or Issuer()
     if request.accession_number or procedure.procedure_id:
-        return _join(
-            "procedure", issuer.namespace, issuer.universal_id, request.accession_number, procedure.procedure_id
-        )
+        issuer = _issuer_names(request.accession_issuer)
+        return _join("procedure", *issuer, request.accession_number, procedure.procedure_id)
     if request.filler_order_number or request.placer_order_number:
-        return _join("order", request.filler_order_number, request.placer_order_number)
+        filler = (request.filler_order_number, *_issuer_names(request.filler_issuer))
+        return _join("order", *filler, request.placer_order_number, *_issuer_names(request.placer_issuer))
     patient = [part for identifier in entry.patient.identifiers[:1] for part in (identifier.value, identifier.issuer)]
     done = (step.modality, step.description, procedure.code.value if procedure.code else "")
     return _join("step", *patient, str(step.start_date), str(step.start_time), *done)
+
+
+def _issuer_names(issuer: Issuer | None) -> tuple[str, str]:
+    return (issuer.namespace, issuer.universal_id) if issuer else ("", "")
 
 
 def _join(*parts: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
 
 import msgspec
@@ -32,9 +33,9 @@ class OrderIds(msgspec.Struct):
     step_id: str
     procedure_id: str
     accession: str
-    issuer: Issuer | None
     filler: str
     placer: str
+    issuers: dict[str, Issuer | None]  # of accession, filler and placer number
     starts_now: bool = False  # for want of a start
     fallback_step_id: str = ""
 
@@ -52,9 +53,13 @@ def decode_ids(readings: list[Reading]) -> OrderIds:
         sent.get("ScheduledProcedureStepID", ""),
         sent.get("RequestedProcedureID", ""),
         sent.get("AccessionNumber", ""),
-        sent.get("IssuerOfAccessionNumberSequence"),
         sent.get("FillerOrderNumberImagingServiceRequest", ""),
         sent.get("PlacerOrderNumberImagingServiceRequest", ""),
+        {
+            "accession": sent.get("IssuerOfAccessionNumberSequence"),
+            "filler": sent.get("OrderFillerIdentifierSequence"),
+            "placer": sent.get("OrderPlacerIdentifierSequence"),
+        },
         sent.get("ScheduledProcedureStepStartDateTime") == NOW,
     )
 
@@ -83,16 +88,21 @@ def name_steps(orders: list[OrderIds]) -> None:
 
 def tombstone(ids: OrderIds) -> Tombstone | None:
     """Name an order that was cancelled before it came by the best of its identifiers; a step by study and step."""
-    named = {"filler": ids.filler, "accession": ids.accession, "placer": ids.placer}
     if ids.study_uid:
         return Tombstone("study", f"{ids.study_uid}/{ids.step_id}" if ids.step_id else ids.study_uid)
-    return next((Tombstone(kind, value) for kind, value in named.items() if value), None)
+    return next((Tombstone(kind, value) for kind, value in _numbers(ids) if value), None)
+
+
+def _numbers(ids: OrderIds) -> Iterator[tuple[str, str]]:
+    """Give the numbers of an order with their issuers, the best one first: those of two issuers may be the same."""
+    for kind in ("filler", "accession", "placer"):
+        number, issuer = getattr(ids, kind), ids.issuers[kind]
+        yield kind, f"{number}^{issuer.namespace}^{issuer.universal_id}" if number and issuer else number
 
 
 def is_buried(view: View, ids: OrderIds) -> bool:
     """Tell whether an order was cancelled before it came, Q-88."""
-    named = [("study", ids.study_uid), ("study", f"{ids.study_uid}/{ids.step_id}"), ("filler", ids.filler)]
-    named += [("accession", ids.accession), ("placer", ids.placer)]
+    named = [("study", ids.study_uid), ("study", f"{ids.study_uid}/{ids.step_id}"), *_numbers(ids)]
     return any(value and view.lookup.has_tombstone(kind, value) for kind, value in named)
 
 
@@ -130,7 +140,7 @@ def _may_be(entry: Entry, ids: OrderIds, kind: str) -> bool:
     made = has_made_uid(entry)
     if ids.study_uid and not made:
         return False
-    if kind == "accession" and not _same_issuer(entry.request.accession_issuer, ids.issuer):
+    if not _same_issuer(getattr(entry.request, f"{kind}_issuer"), ids.issuers[kind]):
         return False
     if not ids.procedure_id or entry.procedure.procedure_id == ids.procedure_id:
         return True
@@ -143,6 +153,12 @@ def has_made_uid(entry: Entry) -> bool:
     if not uid.startswith("2.25."):
         return False
     # It was made from what was known of the order then: any part of its numbers may have come later, or been made.
+    request = entry.request
+    unissued = msgspec.structs.replace(request, accession_issuer=None, filler_issuer=None, placer_issuer=None)
+    return uid in _made_uids(entry) or uid in _made_uids(msgspec.structs.replace(entry, request=unissued))
+
+
+def _made_uids(entry: Entry) -> Iterator[str]:
     request, procedure = entry.request, entry.procedure
     numbers = (procedure.procedure_id, request.accession_number, request.filler_order_number)
     for told in product(*({number, ""} for number in (*numbers, request.placer_order_number))):
@@ -153,9 +169,7 @@ def has_made_uid(entry: Entry) -> bool:
                 request, accession_number=told[1], filler_order_number=told[2], placer_order_number=told[3]
             ),
         )
-        if complete(then).procedure.study_instance_uid == uid:
-            return True
-    return False
+        yield complete(then).procedure.study_instance_uid
 
 
 def find_step(view: View, ids: OrderIds) -> Entry | None:
@@ -200,7 +214,7 @@ def identify(entry: Entry, view: View, ids: OrderIds) -> Entry:
         same = [
             one
             for one in view.having("accession", ids.accession)
-            if _same_issuer(one.request.accession_issuer, ids.issuer)
+            if _same_issuer(one.request.accession_issuer, ids.issuers["accession"])
             and (not ids.procedure_id or one.procedure.procedure_id == ids.procedure_id)
         ]
         if same:
@@ -224,7 +238,12 @@ def identify(entry: Entry, view: View, ids: OrderIds) -> Entry:
 
 
 def _same_issuer(one: Issuer | None, other: Issuer | None) -> bool:
-    return one == other or one is None or other is None
+    """Compare issuers; one that a side does not name, or names otherwise, is not held against it."""
+    if one is None or other is None:
+        return True
+    if one.universal_id and other.universal_id:
+        return one.universal_id == other.universal_id
+    return one.namespace == other.namespace or not one.namespace or not other.namespace
 
 
 def rename_step(step: ScheduledProcedureStep, step_id: str) -> ScheduledProcedureStep:

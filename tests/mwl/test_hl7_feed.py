@@ -58,6 +58,32 @@ def test_a_cancel_of_one_order_does_not_bury_another(site: Site, study: bool) ->
     }
 
 
+def numbered(control: str, control_id: str, system: str, patient: str, reason: str = "") -> bytes:
+    """Write an order that has order numbers only, as each of two systems counts them."""
+    return (
+        f"MSH|^~\\&|{system}|HOSP|||20240705||ORM^O01|{control_id}|P|2.3\rPID|||{patient}||A^B\r"
+        f"ORC|{control}|7^{system}|1001^{system}\rOBR|1|||CTCHE{'|' * 20}CT{'|' * 7}^{reason}\r"
+    ).encode()
+
+
+def test_order_numbers_of_two_systems_may_be_the_same(site: Site) -> None:
+    site.take(numbered("NW", "1", "ONE", "4711"))
+    site.take(numbered("NW", "2", "TWO", "4712"))
+    site.take(numbered("XO", "3", "TWO", "4712", "cough"))
+    site.take(numbered("CA", "4", "ONE", "4711"))
+    found = {one.patient.identifiers[0].value: (one.step.status, one.procedure.reason) for one in site.entries}
+    assert found == {"4711": ("CANCELED", ""), "4712": ("SCHEDULED", "cough")}
+    assert len({entry.procedure.study_instance_uid for entry in site.entries}) == 2
+
+
+def test_a_cancel_that_comes_first_does_not_bury_the_order_of_another_system(site: Site) -> None:
+    site.take(numbered("CA", "1", "ONE", "4711"))
+    site.take(numbered("NW", "2", "TWO", "4712"))
+    site.take(numbered("NW", "3", "ONE", "4711"))
+    found = {one.patient.identifiers[0].value: one.step.status for one in site.entries}
+    assert found == {"4711": "CANCELED", "4712": "SCHEDULED"}
+
+
 def unnumbered(control_id: str, *codes: str) -> bytes:
     orders = "".join(f"ORC|NW\rOBR|1|||{code}{'|' * 20}CT\r" for code in codes or ["CTCHE"])
     return f"MSH|^~\\&|HIS||||20240705||ORM^O01|{control_id}|P|2.3\rPID|||4711||A^B\r{orders}".encode()
