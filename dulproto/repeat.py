@@ -39,7 +39,7 @@ class Answer:
         self.status = status
 
     def is_good(self) -> bool:
-        """Tell whether a handler would still give this answer."""
+        """Tell whether a handler would still give this answer; it may bring itself up to date for that."""
         return True
 
     def encode(self, message_id: int) -> bytes:

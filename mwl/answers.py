@@ -1,7 +1,8 @@
 """Whole answers, kept as the bytes between the places of the message ID: modalities poll with equal queries.
 
-An answer is good for as long as nothing that it depends on has changed.  The rules and the query are in its key; the
-entries are compared one by one, since a changed entry has a new slot; an answer with ages is good for one day.
+What is asked, and by what rules, is in an answer's key; what changes are the entries, and the date.  When an answer
+is wanted after a change, it looks whether that could have touched it.  If so, the query is matched again; and if it
+finds other entries, or changed ones, the answer is made anew in its place, for all who ask the same.
 """
 
 from __future__ import annotations
@@ -12,77 +13,154 @@ from datetime import date, datetime
 from operator import is_
 from typing import Final, Protocol
 
-from dulproto import Answer, Operation
+import msgspec
 
+from dulproto import Answer, Operation, ResponseTemplate, Status
+
+from .query import Query
+from .response import response_encoder
+from .rules import Rules
 from .slot import Slot
 from .worklist import Worklist
 
-__all__ = ["CACHES_ARE_ON", "AnswerCache", "KeptAnswer"]
+__all__ = ["CACHES_ARE_ON", "MATCHES_AT_ONCE", "SENT_WHOLE", "AnswerCache", "KeptAnswer", "Question"]
 
+MATCHES_AT_ONCE: Final = 100  # encoded in one go; a longer answer is made and sent step by step
+SENT_WHOLE: Final = 128 << 10  # bytes; a longer answer is sent piece by piece, as the peer reads
 CACHED_BYTES: Final = 64 << 20
 CACHES_ARE_ON: Final = (
     os.environ.get("MWL_CACHES") != "off"
 )  # for tests and measurements: every test passes both ways
 
 _OVERHEAD: Final = 500  # bytes of an answer besides its segments and slots, roughly
-_NEVER: Final = -1
+
+
+class Question(msgspec.Struct, frozen=True, eq=False):
+    """What is asked, and by what rules: all that an answer depends on but the entries and the date."""
+
+    query: Query
+    rules: Rules
+    transfer_syntax: str
+    template: ResponseTemplate
+
+    def match(self, worklist: Worklist, now: datetime) -> list[Slot]:
+        """Find what is answered with, if there were no limit."""
+        return worklist.match(self.query, self.rules.view, now)
+
+    def limit(self, slots: Sequence[Slot]) -> tuple[Sequence[Slot], int]:
+        """Cut off what is too much, and give the final status."""
+        most = self.rules.max_results
+        return (slots[:most], self.rules.status_at_max_results) if 0 < most < len(slots) else (slots, Status.SUCCESS)
+
+    def encoder(self, today: date) -> Callable[[Slot], bytes]:
+        """Give what makes the bytes of an entry."""
+        return response_encoder(self.query, self.transfer_syntax, self.rules.response, today).encode
+
+    def segments(self, slots: Sequence[Slot], status: int, today: date) -> list[bytes]:
+        """Make a whole answer."""
+        encode = self.encoder(today)
+        return self.template.segments([encode(slot) for slot in slots], self.query.pending_status, status)
 
 
 class Source(Protocol):
-    """What an answer depends on besides its key: the provider."""
+    """What an answer depends on besides its question: the provider, which keeps it among its answers."""
 
     worklist: Worklist
-    epoch: object
+    answers: AnswerCache
     source_is_down: bool
     now: Callable[[], datetime]
 
 
 class KeptAnswer(Answer):
-    """One answer; `version` is that of the worklist for which it is known to be right."""
+    """One answer, made of `slots`; `version` is that of the worklist for which it is known to be right.
 
-    __slots__ = ("epoch", "size", "slots", "source", "today", "version")
+    `cache` is None if it is not kept: then it is no good to whoever still holds it.
+    """
+
+    __slots__ = ("cache", "places", "question", "size", "slots", "source", "today", "version")
 
     def __init__(
-        self, segments: list[bytes], status: int, slots: Sequence[Slot], source: Source, today: date, version: int
+        self,
+        question: Question,
+        source: Source,
+        segments: list[bytes],
+        status: int,
+        slots: Sequence[Slot],
+        today: date,
+        version: int,
     ) -> None:
         super().__init__(segments, status)
-        self.slots = slots
+        self.cache: AnswerCache | None = None
+        self.question = question
         self.source = source
-        self.epoch = source.epoch
+        self._hold(segments, status, slots, today, version)
+
+    def _hold(self, segments: list[bytes], status: int, slots: Sequence[Slot], today: date, version: int) -> None:
+        self.segments = segments
+        self.status = status
+        self.size = _size(segments)
+        self.slots = slots
         self.today = today
-        self.version = version if CACHES_ARE_ON else _NEVER
-        self.size = _OVERHEAD + sum(map(len, segments)) + 48 * len(segments)
+        self.version = version
+        self.places = self.source.worklist.places(self.question.query, self.question.rules.view, today)
 
     def is_good(self) -> bool:
-        """Tell whether nothing that it depends on has changed."""
-        source = self.source
-        return (
-            self.version == source.worklist.version
-            and self.epoch is source.epoch
-            and self.today == source.now().date()
-            and not source.source_is_down
-        )
+        """Tell whether it is right, or could be made right."""
+        source, now = self.source, self.source.now()
+        if self.cache is not source.answers or source.source_is_down:
+            return False
+        worklist = source.worklist
+        if self.today == now.date():
+            version = worklist.version
+            if self.version == version:
+                return True
+            if worklist.spared(self.places, self.version):
+                self.version = version
+                return True
+        try:
+            return self._renew(worklist, now)
+        except Exception:  # a bug: the provider, which makes the answer now, meets it too, and tells of it
+            return False
 
-    def is_of(self, slots: Sequence[Slot], today: date) -> bool:
-        """Tell whether these are the entries, unchanged, that the answer was made of."""
-        mine = self.slots
-        return self.today == today and len(mine) == len(slots) and all(map(is_, mine, slots))
+    def _renew(self, worklist: Worklist, now: datetime) -> bool:
+        """Match again; if other entries are found, or changed ones, which have new slots, answer with those."""
+        question, today = self.question, now.date()
+        slots = question.match(worklist, now)
+        if self.today == today and len(slots) == len(self.slots) and all(map(is_, slots, self.slots)):
+            self.version = worklist.version
+            return True
+        cache, before = self.cache, self.size
+        self.cache = None  # until it is right again
+        answered, status = question.limit(slots)
+        if cache is None or len(answered) > MATCHES_AT_ONCE:
+            return False
+        segments = question.segments(answered, status, today)
+        if _size(segments) > SENT_WHOLE:
+            return False
+        self._hold(segments, status, slots, today, worklist.version)
+        self.cache = cache
+        cache.resize(self, before)
+        return self.cache is not None
 
     def pieces(self, operation: Operation, responses: int) -> Iterator[bytes]:
-        """Give the answer so many responses at a time."""
+        """Give the answer so many responses at a time, as it is now."""
         message_id = operation.message_id.to_bytes(2, "little")
-        segments = self.segments
+        segments, status = self.segments, self.status
         for start in range(0, len(segments), responses):
             piece = message_id.join(segments[start : start + responses])
             if start + responses < len(segments):
                 yield piece + message_id
             else:
-                operation.final_status = self.status
+                operation.final_status = status
                 yield piece
 
     def drop(self) -> None:
-        """Let go of the bytes; whoever still holds the answer finds it no good."""
-        self.segments, self.slots, self.version = [], (), _NEVER
+        """Let go of the bytes."""
+        self.cache, self.segments, self.slots = None, [], ()
+
+
+def _size(segments: list[bytes]) -> int:
+    return _OVERHEAD + sum(map(len, segments)) + 48 * len(segments)
 
 
 class AnswerCache:
@@ -100,7 +178,12 @@ class AnswerCache:
         if answer.size > self.limit:
             return
         self._answers[key] = answer
-        self.size += answer.size
+        answer.cache = self
+        self.resize(answer, 0)
+
+    def resize(self, answer: KeptAnswer, before: int) -> None:
+        """Count an answer that had another size before; drop what there is no room for."""
+        self.size += answer.size - before
         while self.size > self.limit:
             self._drop(self._answers.pop(next(iter(self._answers))))
 

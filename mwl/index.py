@@ -6,7 +6,7 @@ Each finds candidates for a condition and says beforehand about how many; `Condi
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from typing import Any, Final, Protocol
 
@@ -24,6 +24,7 @@ Posting = int | BitMap
 _FEW: Final = 64  # values that are put in order one by one
 _BLOCK: Final = 4096  # values that are looked through at once
 _LOOKED_THROUGH: Final = 8  # values in the time that one takes otherwise
+_LISTED: Final = 16  # values of a condition: with more of them, one or another is bound to change
 
 
 def _size(posting: Posting | None) -> int:
@@ -66,6 +67,9 @@ class Index(Protocol):
 
     def find(self, condition: Condition, today: date, among: BitMap | None) -> BitMap:
         """Find the slots, all of them or those among others; not to be changed by the caller."""
+
+    def values(self, condition: Condition, today: date) -> Sequence[Any] | None:
+        """List the values one of which each match has; None if they are not known, or too many."""
 
 
 class Blocks:
@@ -176,6 +180,13 @@ class TextIndex:
             self._blocks = Blocks(self.postings)
         return self._blocks.with_part(lookup.part)
 
+    def values(self, condition: Condition, today: date) -> Sequence[str] | None:
+        """List the values of a key without wild cards."""
+        lookups = condition.lookups
+        if len(lookups) > _LISTED or any(each.accepts for each in lookups):
+            return None
+        return [each.prefix for each in lookups]
+
     def _range(self, prefix: str) -> tuple[int, int]:
         values = self._in_order()
         return bisect_left(values, prefix), bisect_left(values, prefix + "\U0010ffff")
@@ -213,7 +224,7 @@ class DayIndex:
             del self.postings[day]
 
     def _between(self, condition: Condition, today: date) -> list[BitMap]:
-        low, high = condition.days.resolve(today) if condition.days else (1, 0)
+        low, high = _interval(condition, today)
         if high - low < len(self.postings):
             return [self.postings[day] for day in range(low, high + 1) if day in self.postings]
         return [posting for day, posting in self.postings.items() if low <= day <= high]
@@ -229,3 +240,12 @@ class DayIndex:
     def find(self, condition: Condition, today: date, among: BitMap | None) -> BitMap:
         """Find the slots of all days of the interval."""
         return _union(self._between(condition, today), among)
+
+    def values(self, condition: Condition, today: date) -> Sequence[int] | None:
+        """List the days of the interval."""
+        low, high = _interval(condition, today)
+        return range(low, high + 1) if high - low < _LISTED else None
+
+
+def _interval(condition: Condition, today: date) -> tuple[int, int]:
+    return condition.days.resolve(today) if condition.days else (1, 0)

@@ -7,59 +7,28 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
-import msgspec
-
 import dulproto
 from dulproto import Answer, CommandField, Operation, Status
 
-from .answers import CACHES_ARE_ON, AnswerCache, KeptAnswer
+from .answers import CACHES_ARE_ON, MATCHES_AT_ONCE, SENT_WHOLE, AnswerCache, KeptAnswer, Question
 from .config import Config, Policy
-from .key_matching import QueryPolicy
 from .query import IdentifierError, Query, compile_query
-from .response import ResponsePolicy, response_encoder
+from .rules import Rules
 from .slot import Slot
-from .view import View, compile_view
 from .worklist import Worklist
 
-__all__ = ["Provider", "Rules"]
+__all__ = ["Provider"]
 
 logger = logging.getLogger("mwl")
 
-_MATCHES_AT_ONCE: Final = 100  # encoded in one go; a longer answer is made and sent step by step
 _MATCHES_A_STEP: Final = 8  # new ones take 0.3 ms
 _MATCHES_A_PIECE: Final = 64  # of a long answer that is kept
-_SENT_WHOLE: Final = 128 << 10  # bytes; a longer answer is sent piece by piece, as the peer reads
 _LONGEST_KEPT: Final = 16 << 20
 
 # Modalities poll with equal bytes.  A longer identifier is no poll, and not worth the memory.
 _CACHED_IDENTIFIERS: Final = 4096
 _CACHED_IDENTIFIER_BYTES: Final = 4096
 _CACHED_RULES: Final = 4096
-
-
-class Rules(msgspec.Struct, frozen=True, eq=False):
-    """What the configuration says for one pair of AE titles, made ready for use."""
-
-    query: QueryPolicy
-    response: ResponsePolicy
-    view: View
-    max_results: int
-    status_at_max_results: int
-
-    @classmethod
-    def of(cls, policy: Policy, calling: str) -> Rules:
-        """Make the rules of a pair of AE titles ready."""
-        query = QueryPolicy.of(policy)
-        if policy.use_calling_as_station:
-            query = msgspec.structs.replace(query, station_ae_title=calling)
-        at_limit = Status.SUCCESS if policy.at_max_results == "success" else Status.OUT_OF_RESOURCES
-        return cls(
-            query,
-            ResponsePolicy.of(policy),
-            compile_view(ae=policy.ae_filter, remote=policy.remote_filter),
-            policy.max_results,
-            at_limit,
-        )
 
 
 class Provider:
@@ -77,10 +46,9 @@ class Provider:
     def use(self, config: Config) -> None:
         """Answer by another configuration from now on."""
         self.config = config
-        self.epoch = object()
         self._rules: dict[tuple[Policy, str], Rules] = {}
         self._queries: dict[tuple[bytes, str, Rules], Query] = {}
-        self._answers = AnswerCache()
+        self.answers = AnswerCache()
 
     def services(self) -> dulproto.Services:
         """Give the handlers for the association layer."""
@@ -115,7 +83,7 @@ class Provider:
         now, version = self.now(), self.worklist.version
         today = now.date()
         key = identifier, transfer_syntax, rules, template.context_id, template.maximum_length
-        answer = self._answers.get(key)
+        answer = self.answers.get(key)
         if answer is not None and answer.is_good():
             return _sent(answer, operation)
         try:
@@ -123,26 +91,19 @@ class Provider:
         except IdentifierError as exc:
             logger.warning("%s: query refused, %04XH: %s", _caller(operation), exc.status, exc.comment)
             return [operation.final(exc.status, error_comment=exc.comment, offending_element=exc.offending or None)]
-        slots = self.worklist.match(query, rules.view, now)
-        if answer is not None and answer.is_of(slots, today):
-            answer.version = version
-            return _sent(answer, operation)
-        status: int = Status.SUCCESS
-        answered = slots
-        if 0 < rules.max_results < len(slots):
-            answered, status = slots[: rules.max_results], rules.status_at_max_results
-        encode = response_encoder(query, transfer_syntax, rules.response, today).encode
+        question = Question(query, rules, transfer_syntax, template)
+        slots = question.match(self.worklist, now)
+        answered, status = question.limit(slots)
 
         def keep(segments: list[bytes]) -> KeptAnswer:
-            made = KeptAnswer(segments, status, slots, self, today, version)
+            made = KeptAnswer(question, self, segments, status, slots, today, version)
             if len(identifier) <= _CACHED_IDENTIFIER_BYTES and made.size <= _LONGEST_KEPT:
-                self._answers.put(key, made)
+                self.answers.put(key, made)
             return made
 
-        if len(answered) <= _MATCHES_AT_ONCE:
-            identifiers = [encode(slot) for slot in answered]
-            return _sent(keep(template.segments(identifiers, query.pending_status, status)), operation)
-        return _stream(operation, answered, encode, query.pending_status, status, keep)
+        if len(answered) <= MATCHES_AT_ONCE:
+            return _sent(keep(question.segments(answered, status, today)), operation)
+        return _stream(operation, answered, question.encoder(today), query.pending_status, status, keep)
 
     def _query(self, operation: Operation, rules: Rules) -> Query:
         """Compile the identifier; what had to be tolerated in it is logged then, so not again for equal bytes."""
@@ -164,7 +125,7 @@ class Provider:
 
 def _sent(answer: KeptAnswer, operation: Operation) -> Iterable[bytes] | Answer:
     """Send a short answer whole, a long one piece by piece."""
-    return answer if answer.size <= _SENT_WHOLE else answer.pieces(operation, _MATCHES_A_PIECE)
+    return answer if answer.size <= SENT_WHOLE else answer.pieces(operation, _MATCHES_A_PIECE)
 
 
 def _stream(

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from pyroaring import BitMap
 
+from .changes import Changes, Places, Term
 from .conditions import Condition
 from .datetime_keys import DAY, LAST_DAY, microseconds
 from .index import DayIndex, Index, TextIndex
@@ -47,7 +48,6 @@ _TEST_COSTS: Final = 4  # times as much as looking at one distinct value of an i
 
 _order_of = attrgetter("order")
 Test = Callable[[Any, date], bool]
-Term = tuple[tuple[int, ...], str | int]
 
 
 class Worklist:
@@ -59,6 +59,7 @@ class Worklist:
 
     def __init__(self, *, few: int = 4) -> None:
         self.version = 0
+        self._changes = Changes()
         self._few = few
         self._slots: list[Slot | None] = []
         self._free: list[int] = []
@@ -84,13 +85,16 @@ class Worklist:
     # --- entries --------------------------------------------------------------------------------------------------
 
     def put(self, entry: Entry) -> None:
-        """Add an entry, or replace the one with the same key."""
+        """Add an entry, or replace the one with the same key, unless it is equal."""
+        old = self._find(entry.key)
+        if old is not None and old.entry == entry:
+            return
         self._pool.share(entry)
-        old, terms = self._find(entry.key), _terms(entry)
+        terms, before = set(_terms(entry)), set(_terms(old.entry)) if old else set()
         if old is not None:
-            number, before = old.number, set(_terms(old.entry))
-            self._enter(number, set(terms) - before)
-            self._leave(number, before.difference(terms))
+            number = old.number
+            self._enter(number, terms - before)
+            self._leave(number, before - terms)
         else:
             number = self._free.pop() if self._free else len(self._slots)
             if number == len(self._slots):
@@ -98,18 +102,19 @@ class Worklist:
             self._count += 1
             self._enter(number, terms)
         self._slots[number] = Slot(number, entry, _order(entry))
-        self.version += 1
+        self._note(terms | before)
 
     def remove(self, key: tuple[str, str]) -> bool:
         """Take an entry out; tell whether it was there."""
         slot = self._find(key)
         if slot is None:
             return False
-        self._leave(slot.number, _terms(slot.entry))
+        terms = _terms(slot.entry)
+        self._leave(slot.number, terms)
         self._slots[slot.number] = None
         self._free.append(slot.number)
         self._count -= 1
-        self.version += 1
+        self._note(terms)
         return True
 
     def get(self, key: tuple[str, str]) -> Entry | None:
@@ -133,6 +138,28 @@ class Worklist:
     def _leave(self, number: int, terms: Iterable[Term]) -> None:
         for path, value in terms:
             self._indexes[path].discard(value, number)
+
+    # --- changes --------------------------------------------------------------------------------------------------
+
+    def _note(self, terms: Iterable[Term]) -> None:
+        self.version += 1
+        self._changes.note(terms, self.version)
+
+    def places(self, query: Query, view: View, today: date) -> Places:
+        """Find where changes of what a query matches leave a note, those that are rare first."""
+        found: list[tuple[int, tuple[int, ...]]] = []
+        for condition in (*query.conditions, *view.conditions):
+            path = condition.attribute.path
+            index = self._indexes.get(path)
+            values = index.values(condition, today) if index else None
+            if index and values is not None:
+                places = self._changes.places((path, value) for value in values)
+                found.append((index.estimate(condition, today), places))
+        return tuple([places for _, places in sorted(found)])
+
+    def spared(self, places: Places, version: int) -> bool:
+        """Tell whether what left no note in such places since a version is surely matched as before."""
+        return self._changes.spared(places, version)
 
     # --- matching -------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from ..errors import MwlError
 from ..explain import Explanation, explain
 from ..keys import query_keys
 from ..query import IdentifierError
-from ..scp import Rules
+from ..rules import Rules
 from ..store import StoreReader
 from ..table import format_table
 from ..worklist import Worklist

@@ -15,7 +15,7 @@ from ..errors import MwlError
 from ..item import Fault
 from ..keys import KeysError, decode_keys
 from ..query import IdentifierError, Query, QueryPolicy, compile_query
-from ..scp import Rules
+from ..rules import Rules
 from ..slot import Slot
 from ..view import View, compile_view
 from ..worklist import Worklist

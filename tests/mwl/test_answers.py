@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import dulproto
 from dulproto import CommandField, CommandSet, Message, Operation, PresentationContext, ResponseTemplate
-from mwl.answers import AnswerCache, KeptAnswer
+from mwl.answers import AnswerCache, KeptAnswer, Question
 from mwl.config import Config, from_table
 from mwl.demo import sample_entries
 from mwl.item import Entry
@@ -94,10 +94,10 @@ def test_an_answer_is_kept_although_other_entries_change() -> None:
     worklist = filled(ENTRIES)
     provider = Provider(worklist, config(), Clock())
     before = ask(provider, ["PatientID=" + ENTRIES[0].patient.identifiers[0].value])
-    kept = [id(answer) for answer in provider._answers._answers.values()]
+    kept = [id(answer) for answer in provider.answers._answers.values()]
     worklist.remove(ENTRIES[1].key)
     assert ask(provider, ["PatientID=" + ENTRIES[0].patient.identifiers[0].value]) == before
-    assert [id(answer) for answer in provider._answers._answers.values()] == kept
+    assert [id(answer) for answer in provider.answers._answers.values()] == kept
 
 
 def test_a_kept_answer_carries_the_message_id_of_the_request() -> None:
@@ -122,14 +122,19 @@ def test_a_new_configuration_makes_new_answers() -> None:
     assert len(ask(provider, [])) < len(everything)
 
 
-def kept(segments: list[bytes]) -> KeptAnswer:
-    return KeptAnswer(segments, 0, [], Provider(Worklist(), config()), TODAY, 0)
+def kept(segments: list[bytes], provider: Provider | None = None) -> KeptAnswer:
+    provider = provider or Provider(Worklist(), config(), Clock())
+    operation = _operation([], 1, 16384)
+    rules = provider.rules("WORKLIST", "CT1")
+    question = Question(provider._query(operation, rules), rules, dulproto.IMPLICIT_LE, operation.template)
+    return KeptAnswer(question, provider, segments, 0, [], TODAY, 0)
 
 
-def test_an_answer_that_was_dropped_is_no_good_to_whoever_still_holds_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mwl.answers.CACHES_ARE_ON", True)
-    cache, clock = AnswerCache(3000), Clock()
-    answer = KeptAnswer([b"x" * 500, b""], 0, [], Provider(Worklist(), config(), clock), TODAY, 0)
+def test_an_answer_that_was_dropped_is_no_good_to_whoever_still_holds_it() -> None:
+    provider = Provider(Worklist(), config(), Clock())
+    cache = provider.answers = AnswerCache(3000)
+    answer = kept([b"x" * 500, b""], provider)
+    assert not answer.is_good()
     cache.put("first", answer)
     assert answer.is_good()
     for number in range(10):
@@ -213,4 +218,4 @@ def test_a_long_answer_that_was_broken_off_is_not_kept() -> None:
     next(given)
     given.close()  # type: ignore[attr-defined]
     assert operation.final_status is None
-    assert provider._answers.size == 0
+    assert provider.answers.size == 0

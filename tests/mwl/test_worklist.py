@@ -82,10 +82,18 @@ def test_steps_of_one_study_are_entries_of_their_own() -> None:
 def test_the_version_grows_with_every_change() -> None:
     made = worklist(entry(1))
     before = made.version
-    made.put(entry(1))
+    made.put(entry(1, modality="MR"))
     after_put = made.version
     made.remove(entry(1).key)
     assert before < after_put < made.version
+
+
+def test_an_entry_that_is_put_again_as_it_was_is_no_change() -> None:
+    made = worklist(entry(1))
+    before, (slot,) = made.version, made.select((), NOW.date())
+    made.put(entry(1))
+    assert made.version == before
+    assert made.select((), NOW.date())[0] is slot
 
 
 # --- what is listed at all ----------------------------------------------------------------------------------------
