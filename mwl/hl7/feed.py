@@ -137,6 +137,9 @@ class Memory:
         for link in plan.links:
             body = _encode(link.survivor).decode()
             execute("REPLACE INTO hl7_link VALUES (?, ?, ?)", (link.prior.value, link.prior.issuer, body))
+            alive = link.survivor.identifiers[0]  # and no longer a prior one, if it was changed back
+            query = "DELETE FROM hl7_link WHERE prior = ?1 AND (issuer = ?2 OR issuer = '' OR ?2 = '')"
+            execute(query, (alive.value, alive.issuer))
         for failed in failed_messages(self._connection, sender=header.sender, control_id=header.control_id):
             if self._is_same(failed, header, digest):
                 execute("DELETE FROM hl7_failed WHERE id = ?", (failed.id,))

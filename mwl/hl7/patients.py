@@ -175,7 +175,10 @@ def _entries(view: View, identifiers: tuple[PatientIdentifier, ...]) -> list[Ent
 
 
 def _open_entries(view: View, identifiers: tuple[PatientIdentifier, ...]) -> list[Entry]:
-    return [entry for entry in view.of_patient(identifiers) if is_open(entry)]
+    """Give the open entries of a patient; of one who was merged away, all those of the survivor."""
+    survivor = view.survivor(identifiers)
+    known = (*identifiers, *survivor.identifiers[:1]) if survivor else identifiers
+    return [entry for entry in view.of_patient(known) if is_open(entry)]
 
 
 def _filled(plan: Plan, view: View, entry: Entry, readings: list[Reading]) -> tuple[Entry, list[Source]]:

@@ -175,8 +175,12 @@ class Rehearsal(View):
 
     def merged_into(self, identifier: PatientIdentifier) -> Patient | None:
         """Give the patient that an identifier was merged into."""
-        here = [link.survivor for link in self._links if is_same_patient(link.prior, identifier)]
-        return here[-1] if here else self.lookup.merged_into(identifier)
+        for link in reversed(self._links):
+            if is_same_patient(link.prior, identifier):
+                return link.survivor
+            if is_same_patient(link.survivor.identifiers[0], identifier):
+                return None  # changed back
+        return self.lookup.merged_into(identifier)
 
     def has_tombstone(self, kind: str, value: str) -> bool:
         """Tell whether an order was cancelled before it came."""

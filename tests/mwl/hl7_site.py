@@ -4,10 +4,13 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+import apsw
 import msgspec
 
-from mwl.hl7.feed import Feed
+from mwl.hl7.feed import Feed, Memory, read_message
 from mwl.hl7.mapping import load_mapping
+from mwl.hl7.orders import make_plan
+from mwl.hl7.plan import Plan, Rehearsal
 from mwl.item import Entry
 from mwl.store import Store
 
@@ -38,6 +41,20 @@ class Site:
     def take(self, message: bytes) -> tuple[str, list[str]]:
         answer = self.feed.receive_now(message)
         return answer.code, [f"{fault.code} {fault.location}" for fault in answer.faults]
+
+    def rehearse(self, *messages: bytes) -> list[Plan]:
+        """Give what messages would do, one after another."""
+        mapping, now = self.feed.mapping, self.clock.now
+
+        def plans(connection: apsw.Connection) -> list[Plan]:
+            rehearsal = Rehearsal(Memory(connection, mapping, now.timestamp()))
+            found = []
+            for message in messages:
+                found.append(make_plan(read_message(message, mapping), mapping, rehearsal, now))
+                rehearsal.take(found[-1])
+            return found
+
+        return self.store.read(plans)
 
     @property
     def entries(self) -> list[Entry]:

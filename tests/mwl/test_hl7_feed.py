@@ -358,6 +358,35 @@ def test_an_update_for_an_identifier_that_was_merged_away_reaches_the_survivor(s
     assert [one.value for one in site.entry.patient.identifiers] == ["5000", "4711"]
 
 
+def patient_event(event: str, control_id: str, patient: str, name: str = "Meister^Erika", prior: str = "") -> bytes:
+    lines = [f"MSH|^~\\&|ADT|HOSP|||20240706||ADT^{event}|{control_id}|P|2.3.1", f"PID|||{patient}^^^HOSP||{name}"]
+    return "\r".join([*lines, *([f"MRG|{prior}^^^HOSP"] if prior else []), ""]).encode()
+
+
+def test_an_update_for_an_identifier_that_was_merged_away_reaches_all_entries_of_the_survivor(site: Site) -> None:
+    site.take(order(number=1))
+    site.take(order(number=2, control_id="2", patient="5000^^^HOSP"))
+    site.take(patient_event("A40", "m", "5000", prior="4711"))
+    site.take(patient_event("A08", "u", "4711", "Neu^Erika"))
+    assert {entry.patient.name for entry in site.entries} == {"Neu^Erika"}
+    assert {entry.patient.identifiers[0].value for entry in site.entries} == {"5000"}
+
+
+@pytest.mark.parametrize("is_rehearsed", [False, True])
+def test_an_identifier_that_was_changed_back_is_alive(site: Site, is_rehearsed: bool) -> None:
+    site.take(order())
+    site.take(patient_event("A47", "1", "5000", prior="4711"))
+    back = patient_event("A47", "2", "4711", prior="5000")
+    late = order(number=2, control_id="3", patient="5000^^^HOSP")
+    if is_rehearsed:
+        plans = site.rehearse(back, late)
+        assert [change.after.patient.identifiers[0].value for change in plans[1].changes if change.after] == ["4711"]
+    else:
+        site.take(back)
+        site.take(late)
+        assert [entry.patient.identifiers[0].value for entry in site.entries] == ["4711", "4711"]
+
+
 @pytest.mark.parametrize("event", ["A40", "A47"])
 def test_an_order_that_has_ended_is_one_of_the_patient_who_has_its_identifier_now(site: Site, event: str) -> None:
     site.take(order())
