@@ -269,8 +269,12 @@ def _from_items(attribute: Attribute, items: list[dict[str, Any]]) -> Any:
     return made[0] if attribute.source in _SINGLE_ITEMS and made else made
 
 
+# Spaces of any width and marks of direction, which are copied along from a page.
+_PADDING: Final = " \0\u00a0\u3000\u200e\u200f\ufeff"
+
+
 def _from_values(attribute: Attribute, texts: list[str]) -> Any:
-    texts = [text.strip(" \0") for text in texts]
+    texts = [text.strip(_PADDING) for text in texts]
     if attribute.multiple:
         return tuple(text for text in texts if text)
     if len(texts) > 1:

@@ -107,12 +107,17 @@ def _compile_pattern(text: str, pattern: str) -> Callable[[str], bool]:
 # --- person names -------------------------------------------------------------------------------------------------
 
 
+# Marks of direction and of joining, which are copied along with names and nobody sees.
+_INVISIBLE: Final = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+
+
 def fold_group(group: str, *, accents: bool = True) -> str:
     """Write a component group so that equal names are equal: NFKC, case, spaces and empty components at the end."""
     if group.isascii():
         text = group.lower()
     else:
-        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", group).casefold())
+        text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", group)).casefold()
+        text = unicodedata.normalize("NFKC", text)
         text = text.replace("i\u0307", "i").replace("ı", "i")  # Turkish writes i as İ and ı as I
         if not accents:
             text = strip_accents(text)

@@ -217,6 +217,12 @@ def test_other_spaces_and_marks_of_direction_are_text(name: str) -> None:
     assert check(msgspec.structs.replace(FULL, patient=msgspec.structs.replace(FULL.patient, name=name))) == ()
 
 
+def test_what_nobody_sees_at_the_end_of_an_identifier_is_no_part_of_it() -> None:
+    dataset = minimal()
+    dataset.PatientID = "\u200e4711\u00a0"
+    assert from_dataset(dataset).patient.identifiers[0].value == "4711"
+
+
 @pytest.mark.parametrize("name", ["Doe\nJohn", "Doe\x1b", "Doe\x85", "Doe\\John", "Doe\ud800"])
 def test_control_characters_are_no_text(name: str) -> None:
     entry = msgspec.structs.replace(FULL, patient=msgspec.structs.replace(FULL.patient, name=name))
