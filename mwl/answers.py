@@ -8,7 +8,7 @@ finds other entries, or changed ones, the answer is made anew in its place, for 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from datetime import date, datetime
 from operator import is_
 from typing import Final, Protocol
@@ -21,10 +21,19 @@ from .query import Query
 from .response import response_encoder
 from .rules import Rules
 from .slot import Slot
-from .worklist import Worklist
+from .worklist import Search, Worklist, in_order
 
-__all__ = ["CACHES_ARE_ON", "MATCHES_AT_ONCE", "SENT_WHOLE", "AnswerCache", "KeptAnswer", "Question"]
+__all__ = [
+    "CACHES_ARE_ON",
+    "CANDIDATES_AT_ONCE",
+    "MATCHES_AT_ONCE",
+    "SENT_WHOLE",
+    "AnswerCache",
+    "KeptAnswer",
+    "Question",
+]
 
+CANDIDATES_AT_ONCE: Final = 1000  # tested and put in order in one go, which takes a millisecond
 MATCHES_AT_ONCE: Final = 100  # encoded in one go; a longer answer is made and sent step by step
 SENT_WHOLE: Final = 128 << 10  # bytes; a longer answer is sent piece by piece, as the peer reads
 CACHED_BYTES: Final = 64 << 20
@@ -43,22 +52,21 @@ class Question(msgspec.Struct, frozen=True, eq=False):
     transfer_syntax: str
     template: ResponseTemplate
 
-    def match(self, worklist: Worklist, now: datetime) -> list[Slot]:
-        """Find what is answered with, if there were no limit."""
-        return worklist.match(self.query, self.rules.view, now)
+    def search(self, worklist: Worklist, now: datetime) -> Search:
+        """Begin to find what is answered with, if there were no limit."""
+        return worklist.search(self.query, self.rules.view, now)
 
-    def limit(self, slots: Sequence[Slot]) -> tuple[Sequence[Slot], int]:
-        """Cut off what is too much, and give the final status."""
+    def limit(self, matches: int) -> tuple[int, int]:
+        """Say how many of so many matches are answered, and with what final status."""
         most = self.rules.max_results
-        return (slots[:most], self.rules.status_at_max_results) if 0 < most < len(slots) else (slots, Status.SUCCESS)
+        return (most, self.rules.status_at_max_results) if 0 < most < matches else (matches, Status.SUCCESS)
 
     def encoder(self, today: date) -> Callable[[Slot], bytes]:
         """Give what makes the bytes of an entry."""
         return response_encoder(self.query, self.transfer_syntax, self.rules.response, today).encode
 
-    def segments(self, slots: Sequence[Slot], status: int, today: date) -> list[bytes]:
-        """Make a whole answer."""
-        encode = self.encoder(today)
+    def segments(self, slots: Iterable[Slot], status: int, encode: Callable[[Slot], bytes]) -> list[bytes]:
+        """Make an answer."""
         return self.template.segments([encode(slot) for slot in slots], self.query.pending_status, status)
 
 
@@ -72,9 +80,10 @@ class Source(Protocol):
 
 
 class KeptAnswer(Answer):
-    """One answer, made of `slots`; `version` is that of the worklist for which it is known to be right.
+    """One answer; `version` is that of the worklist for which it is known to be right.
 
-    `cache` is None if it is not kept: then it is no good to whoever still holds it.
+    A short one remembers the `slots` that it is made of: while they are found again, it is right.  `cache` is None if
+    it is not kept: then it is no good to whoever still holds it.
     """
 
     __slots__ = ("cache", "places", "question", "size", "slots", "source", "today", "version")
@@ -124,17 +133,22 @@ class KeptAnswer(Answer):
 
     def _renew(self, worklist: Worklist, now: datetime) -> bool:
         """Match again; if other entries are found, or changed ones, which have new slots, answer with those."""
+        if self.size > SENT_WHOLE:
+            return False
         question, today = self.question, now.date()
-        slots = question.match(worklist, now)
+        search = question.search(worklist, now)
+        if len(search.candidates) > CANDIDATES_AT_ONCE:
+            return False
+        slots = in_order(search.all())
         if self.today == today and len(slots) == len(self.slots) and all(map(is_, slots, self.slots)):
             self.version = worklist.version
             return True
         cache, before = self.cache, self.size
         self.cache = None  # until it is right again
-        answered, status = question.limit(slots)
-        if cache is None or len(answered) > MATCHES_AT_ONCE:
+        number, status = question.limit(len(slots))
+        if cache is None or number > MATCHES_AT_ONCE:
             return False
-        segments = question.segments(answered, status, today)
+        segments = question.segments(slots[:number], status, question.encoder(today))
         if _size(segments) > SENT_WHOLE:
             return False
         self._hold(segments, status, slots, today, worklist.version)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import date, datetime
+from itertools import islice
 from typing import Final
 
 import dulproto
 from dulproto import Answer, CommandField, Operation, Status
 
-from .answers import CACHES_ARE_ON, MATCHES_AT_ONCE, SENT_WHOLE, AnswerCache, KeptAnswer, Question
+from .answers import CACHES_ARE_ON, CANDIDATES_AT_ONCE, MATCHES_AT_ONCE, SENT_WHOLE, AnswerCache, KeptAnswer, Question
 from .config import Config, Policy
 from .query import IdentifierError, Query, compile_query
 from .rules import Rules
 from .slot import Slot
-from .worklist import Worklist
+from .worklist import Search, Worklist, in_order, merged
 
 __all__ = ["Provider"]
 
@@ -92,18 +93,21 @@ class Provider:
             logger.warning("%s: query refused, %04XH: %s", _caller(operation), exc.status, exc.comment)
             return [operation.final(exc.status, error_comment=exc.comment, offending_element=exc.offending or None)]
         question = Question(query, rules, transfer_syntax, template)
-        slots = question.match(self.worklist, now)
-        answered, status = question.limit(slots)
+        search = question.search(self.worklist, now)
 
-        def keep(segments: list[bytes]) -> KeptAnswer:
+        def keep(segments: list[bytes], status: int, slots: Sequence[Slot]) -> KeptAnswer:
             made = KeptAnswer(question, self, segments, status, slots, today, version)
             if len(identifier) <= _CACHED_IDENTIFIER_BYTES and made.size <= _LONGEST_KEPT:
                 self.answers.put(key, made)
             return made
 
-        if len(answered) <= MATCHES_AT_ONCE:
-            return _sent(keep(question.segments(answered, status, today)), operation)
-        return _stream(operation, answered, question.encoder(today), query.pending_status, status, keep)
+        if len(search.candidates) <= CANDIDATES_AT_ONCE:
+            slots = in_order(search.all())
+            number, status = question.limit(len(slots))
+            if number <= MATCHES_AT_ONCE:
+                segments = question.segments(slots[:number], status, question.encoder(today))
+                return _sent(keep(segments, status, slots), operation)
+        return _at_length(operation, question, search, today, keep)
 
     def _query(self, operation: Operation, rules: Rules) -> Query:
         """Compile the identifier; what had to be tolerated in it is logged then, so not again for equal bytes."""
@@ -128,31 +132,41 @@ def _sent(answer: KeptAnswer, operation: Operation) -> Iterable[bytes] | Answer:
     return answer if answer.size <= SENT_WHOLE else answer.pieces(operation, _MATCHES_A_PIECE)
 
 
-def _stream(
+def _at_length(
     operation: Operation,
-    slots: Sequence[Slot],
-    encode: Callable[[Slot], bytes],
-    pending: int,
-    status: int,
-    keep: Callable[[list[bytes]], object],
+    question: Question,
+    search: Search,
+    today: date,
+    keep: Callable[[list[bytes], int, Sequence[Slot]], object],
 ) -> Iterator[bytes]:
     """Answer at length: so much at a time that nobody has to wait, and keep the answer when it is through."""
-    segments: list[bytes] = [b""]
-    for start in range(0, len(slots), _MATCHES_A_STEP):
-        some = [encode(slot) for slot in slots[start : start + _MATCHES_A_STEP]]
-        *mine, end = operation.template.segments(some, pending, status)
-        if start + _MATCHES_A_STEP < len(slots):  # the final response that follows these is not sent
-            final = operation.template.segments((), pending, status)[0]
+    runs = []
+    for run in search.runs(CANDIDATES_AT_ONCE):
+        runs.append(run)
+        yield b""
+    left, status = question.limit(sum(map(len, runs)))
+    found, encode = merged(runs), question.encoder(today)
+    final = question.segments((), status, encode)[0]
+    message_id = operation.message_id.to_bytes(2, "little")
+    segments, size = [b""], 0
+    while True:
+        some = list(islice(found, min(left, _MATCHES_A_STEP)))
+        left -= len(some)
+        *mine, end = question.segments(some, status, encode)
+        if left:  # the final response that follows these is not sent
             mine[-1] = mine[-1][: len(mine[-1]) - len(final)]
-            end = b""
-        segments[-1] += mine[0]
-        segments += mine[1:]
-        message_id = operation.message_id.to_bytes(2, "little")
-        if end:
-            segments.append(end)
+        else:
             operation.final_status = status
-            keep(segments)
-        yield message_id.join(mine) + (message_id + end if end else b"")
+        sent = message_id.join(mine) + (b"" if left else message_id + end)
+        size += len(sent)
+        if size <= _LONGEST_KEPT:
+            segments[-1] += mine[0]
+            segments += mine[1:]
+            if not left:
+                keep([*segments, end], status, ())
+        yield sent
+        if not left:
+            return
 
 
 def _caller(operation: Operation) -> str:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime
+from heapq import merge
 from operator import attrgetter
 from typing import Any, Final
 
@@ -34,7 +35,7 @@ from .slot import Slot
 from .text_keys import canonical, name_groups
 from .view import View
 
-__all__ = ["Worklist"]
+__all__ = ["Search", "Worklist", "in_order", "merged"]
 
 _STEP: Final = 0x00400100
 _STATION, _MODALITY, _LOCATION, _STATUS, _STEP_ID, _DAY = (
@@ -165,17 +166,21 @@ class Worklist:
 
     def match(self, query: Query, view: View, now: datetime) -> list[Slot]:
         """Find what a query matches of what a view shows, ordered by start and key."""
-        return in_order(self.select((*query.conditions, *view.conditions), now.date()))
+        return in_order(self.search(query, view, now).all())
+
+    def search(self, query: Query, view: View, now: datetime) -> Search:
+        """Begin to find what a query matches of what a view shows: for whoever cannot wait for all of it."""
+        return self._search((*query.conditions, *view.conditions), now.date())
 
     def select(self, conditions: Sequence[Condition], today: date) -> list[Slot]:
         """Find the slots that meet all conditions, in no order."""
+        return self._search(conditions, today).all()
+
+    def _search(self, conditions: Sequence[Condition], today: date) -> Search:
         numbers, tests = self._candidates(conditions, today)
         slots = self._slots
         places = slots if numbers is None else (slots[number] for number in numbers)
-        found = [slot for slot in places if slot is not None]
-        for test in tests:
-            found = [slot for slot in found if test(slot.entry, today)]
-        return found
+        return Search([slot for slot in places if slot is not None], tests, today)
 
     def _candidates(self, conditions: Sequence[Condition], today: date) -> tuple[BitMap | None, list[Test]]:
         """Narrow down by indexes, the smallest posting first; say what is still to be tested of each candidate."""
@@ -197,6 +202,34 @@ class Worklist:
             if not (condition.exact and index.exact):
                 tests.append(condition.test)
         return found, tests
+
+
+class Search:
+    """The candidates of one moment, and what is still to be tested of each."""
+
+    def __init__(self, candidates: list[Slot], tests: list[Test], today: date) -> None:
+        self.candidates = candidates
+        self._tests = tests
+        self._today = today
+
+    def all(self) -> list[Slot]:
+        """Find all that pass, in no order."""
+        return self._passing(self.candidates)
+
+    def runs(self, length: int) -> Iterator[list[Slot]]:
+        """Find what passes of so many candidates at a time, in order: `merged` puts the runs in one order."""
+        for start in range(0, len(self.candidates), length):
+            yield in_order(self._passing(self.candidates[start : start + length]))
+
+    def _passing(self, slots: list[Slot]) -> list[Slot]:
+        for test in self._tests:
+            slots = [slot for slot in slots if test(slot.entry, self._today)]
+        return slots
+
+
+def merged(runs: Iterable[list[Slot]]) -> Iterator[Slot]:
+    """Give the slots of all runs in one order, each when it is wanted."""
+    return merge(*runs, key=_order_of)
 
 
 def in_order(slots: Iterable[Slot]) -> list[Slot]:

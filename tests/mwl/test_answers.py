@@ -200,6 +200,30 @@ def test_a_long_answer_is_sent_in_pieces_that_leave_room_for_others() -> None:
         assert max(map(len, given)) < 128 << 10
 
 
+@pytest.mark.parametrize("options", [{}, {"max_results": 200}, {"max_results": 2}, {"filter": {"modality": ["XX"]}}])
+@pytest.mark.parametrize("length", [1, 7, 449])
+def test_what_is_found_in_pieces_is_what_is_found_at_once(
+    options: dict[str, object], length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = [ask(Provider(filled(MANY), config(**options), Clock()), keys) for keys in ([], ["Modality=CT"])]
+    monkeypatch.setattr("mwl.scp.CANDIDATES_AT_ONCE", length)
+    provider = Provider(filled(MANY[::-1]), config(**options), Clock())
+    for _ in range(2):
+        assert [ask(provider, keys) for keys in ([], ["Modality=CT"])] == expected
+
+
+def test_what_is_found_in_pieces_is_of_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = ask(Provider(filled(MANY), config(), Clock()), [])
+    monkeypatch.setattr("mwl.scp.CANDIDATES_AT_ONCE", 50)
+    worklist = filled(MANY)
+    given = iter(Provider(worklist, config(), Clock()).find(_operation([], 1, 16384)))  # type: ignore[arg-type]
+    pieces = [next(given)]
+    for entry in MANY[::3]:
+        worklist.remove(entry.key)
+        pieces.append(next(given, b""))
+    assert b"".join([*pieces, *given]) == expected
+
+
 def test_a_long_answer_whose_entries_change_is_made_anew() -> None:
     worklist = filled(MANY)
     provider = Provider(worklist, config(), Clock())

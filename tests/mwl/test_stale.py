@@ -236,9 +236,11 @@ more = settings(max_examples=200 if settings.default is None else max(200, setti
 # --- asked in memory ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("notes", "at_once", "whole"), [(1 << 16, 100, 128 << 10), (3, 2, 600)])
+@pytest.mark.parametrize(
+    ("notes", "at_once", "whole", "candidates"), [(1 << 16, 100, 128 << 10, 1000), (3, 2, 600, 1000), (3, 2, 600, 3)]
+)
 def test_a_provider_that_has_lived_through_changes_answers_like_one_made_anew(
-    notes: int, at_once: int, whole: int
+    notes: int, at_once: int, whole: int, candidates: int
 ) -> None:
     """With hardly any room for notes, and with short answers taken for long ones, too."""
 
@@ -275,6 +277,7 @@ def test_a_provider_that_has_lived_through_changes_answers_like_one_made_anew(
         for module in ("mwl.answers", "mwl.scp"):
             patch.setattr(f"{module}.MATCHES_AT_ONCE", at_once)
             patch.setattr(f"{module}.SENT_WHOLE", whole)
+            patch.setattr(f"{module}.CANDIDATES_AT_ONCE", candidates)
         patch.setattr("mwl.scp._MATCHES_A_STEP", 1)
         patch.setattr("mwl.scp._MATCHES_A_PIECE", 2)
         check()
