@@ -1,15 +1,18 @@
 """A poll that is answered as before is answered as any other: no peer can tell a server that knows its bytes.
 
 Random conversations are held with two servers over a network in memory: one has seen all of it before, one remembers
-nothing.  They must write the same bytes at the same moments, close alike, count alike and log alike.
+nothing.  They must write the same bytes at the same moments, close alike, count alike and log alike, whatever becomes
+of what they offer and of whom they let in meanwhile.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -18,6 +21,7 @@ from wire import RawPeer, WireLoop, passes, settle
 
 import dulproto
 from dulproto import MODALITY_WORKLIST_FIND, VERIFICATION, Answer, CommandField, Limits, Operation, Status
+from dulproto.acse import DEFAULT_TRANSFER_SYNTAXES
 from dulproto.pdu import RELEASE_RP, RELEASE_RQ, encode_associate_rq
 from dulproto.repeat import Negotiated, Profiles
 
@@ -27,8 +31,72 @@ RQ = encode_associate_rq(make_rq())
 ABORT = bytes.fromhex("07 00 00000004 0000 00 00")
 QUERY = find_rq(5, b"\x10\0\x10\0\0\0\0\0")
 
-# What is sent in one go, or how many seconds nothing is.
-STEPS: dict[str, bytes | float] = {
+
+class Worklist:
+    """A list that can change; an answer is good for as long as it has not."""
+
+    def __init__(self) -> None:
+        self.name = b"A^B "
+
+    def find(self, operation: Operation) -> Answer:
+        identifier = b"\x10\0\x10\0\4\0\0\0" + self.name
+        segments = operation.template.segments([identifier], Status.PENDING, Status.SUCCESS)
+        return Listed(segments, Status.SUCCESS, self)
+
+
+class Listed(Answer):
+    __slots__ = ("name", "worklist")
+
+    def __init__(self, segments: list[bytes], status: int, worklist: Worklist) -> None:
+        super().__init__(segments, status)
+        self.worklist, self.name = worklist, worklist.name
+
+    def is_good(self) -> bool:
+        return self.worklist.name == self.name
+
+
+def services(worklist: Worklist) -> dulproto.Services:
+    return {
+        VERIFICATION: {CommandField.C_ECHO_RQ: dulproto.answer_echo},
+        MODALITY_WORKLIST_FIND: {CommandField.C_FIND_RQ: worklist.find},
+    }
+
+
+# --- what happens to a server meanwhile ---------------------------------------------------------------------------
+
+
+def change(server: dulproto.Server, worklist: Worklist) -> None:
+    worklist.name = b"C^D "
+
+
+def offer_another(server: dulproto.Server, worklist: Worklist) -> None:
+    other = Worklist()
+    other.name = b"E^F "
+    server.services = services(other)
+
+
+def be_congested(server: dulproto.Server, worklist: Worklist) -> None:
+    server.congested = not server.congested
+
+
+def let_in(**options: Any) -> Callable[[dulproto.Server, Worklist], None]:
+    def let_in(server: dulproto.Server, worklist: Worklist) -> None:
+        server.policies = {"*": msgspec.structs.replace(server.policies["*"], **options)}
+
+    return let_in
+
+
+# What is sent in one go, how many seconds nothing is, what happens to the server, or whence a new connection comes.
+STEPS: dict[str, bytes | float | Callable[[dulproto.Server, Worklist], None] | str] = {
+    "connect anew": "10.0.0.1",
+    "connect anew from elsewhere": "10.0.0.2",
+    "the list changes": change,
+    "another list is offered": offer_another,
+    "congestion comes or goes": be_congested,
+    "all may come": let_in(check_requestor=None, max_associations=0),
+    "one host may come": let_in(check_requestor=lambda host, _: None if host == "10.0.0.1" else "unknown host"),
+    "one at a time may come": let_in(max_associations=1),
+    "Verification is all that is offered": let_in(abstract_syntaxes={VERIFICATION: DEFAULT_TRANSFER_SYNTAXES}),
     "associate": RQ,
     "begin to associate": RQ[:70],
     "end to associate": RQ[70:],
@@ -70,17 +138,6 @@ class Forgetful(Profiles):
         pass
 
 
-def find(operation: Operation) -> Answer:
-    identifier = b"\x10\0\x10\0\4\0\0\0A^B "
-    return Answer(operation.template.segments([identifier], Status.PENDING, Status.SUCCESS), Status.SUCCESS)
-
-
-SERVICES = {
-    VERIFICATION: {CommandField.C_ECHO_RQ: dulproto.answer_echo},
-    MODALITY_WORKLIST_FIND: {CommandField.C_FIND_RQ: find},
-}
-
-
 class Lines(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
@@ -90,33 +147,46 @@ class Lines(logging.Handler):
         self.lines.append(record.getMessage())
 
 
-async def converse(server: dulproto.Server, loop: WireLoop, script: list[str], end: str) -> list[Any]:
-    """Play a script on a new connection; tell what came back after each step."""
+async def converse(
+    server: dulproto.Server, worklist: Worklist, loop: WireLoop, script: list[str], end: str
+) -> list[Any]:
+    """Play a script on a new connection, or on several; tell what came back after each step."""
     _, peer = await loop.create_connection(RawPeer, "10.0.0.9", PORT)
+    peers = [peer]
     seen: list[Any] = []
     for name in script:
         step = STEPS[name]
         if isinstance(step, bytes):
             peer.send(step)
-            await settle()
-        else:
+        elif isinstance(step, float):
             await passes(step)
+        elif isinstance(step, str):
+            loop.host = step
+            _, peer = await loop.create_connection(RawPeer, "10.0.0.9", PORT)
+            peers.append(peer)
+        else:
+            step(server, worklist)
+        await settle()
         seen.append((name, bytes(peer.received), peer.lost))
-    (acceptor,) = server.connections or [None]
-    if acceptor is not None:
-        acceptor.abort() if end == "abort" else peer.transport.close()
+    if end == "abort":
+        for acceptor in list(server.connections):
+            acceptor.abort()
+    else:
+        for each in peers:
+            each.transport.close()
     await settle()
-    seen.append((end, bytes(peer.received), peer.lost))
+    seen += [(end, bytes(each.received), each.lost) for each in peers]
     return seen
 
 
 async def held(loop: WireLoop, script: list[str], end: str, *, remembers: bool) -> list[Any]:
     """Hold a conversation with a server that has, or has not, heard all of it; tell all that can be seen of it."""
-    async with await dulproto.serve(SERVICES, port=PORT, limits=LIMITS) as server:
+    worklist = Worklist()
+    async with await dulproto.serve(services(worklist), port=PORT, limits=LIMITS) as server:
         if not remembers:
             server.profiles = Forgetful()
         for _ in range(2):
-            await converse(server, loop, [*POLL, "ask"], "close")
+            await converse(server, worklist, loop, [*POLL, "ask"], "close")
         assert (server.profiles.get(RQ) is not None) is remembers
         counted = server.accepted.total(), server.operations
         handler = Lines()
@@ -125,12 +195,12 @@ async def held(loop: WireLoop, script: list[str], end: str, *, remembers: bool) 
         level = logger.level
         logger.setLevel(logging.INFO)
         try:
-            seen = await converse(server, loop, script, end)
+            seen = await converse(server, worklist, loop, script, end)
         finally:
             logger.removeHandler(handler)
             logger.setLevel(level)
         counts = server.accepted.total() - counted[0], server.operations - counted[1], server.associations.total()
-        return [*seen, counts, handler.lines]
+        return [*seen, counts, server.refused, sorted(handler.lines)]  # connections are a set
 
 
 def hold(script: list[str], end: str, *, remembers: bool) -> list[Any]:
@@ -138,7 +208,7 @@ def hold(script: list[str], end: str, *, remembers: bool) -> list[Any]:
         return loop.run_until_complete(held(loop, script, end, remembers=remembers))
 
 
-@given(script=st.lists(st.sampled_from(sorted(STEPS)), max_size=8), end=st.sampled_from(["close", "abort"]))
+@given(script=st.lists(st.sampled_from(sorted(STEPS)), max_size=12), end=st.sampled_from(["close", "abort"]))
 @example(script=POLL, end="close")
 @example(script=POLL, end="abort")
 @example(script=[*POLL, "wait for ARTIM"], end="close")
@@ -149,6 +219,11 @@ def hold(script: list[str], end: str, *, remembers: bool) -> list[Any]:
 @example(script=["associate", "wait a little", "release", "wait nearly for ARTIM", "wait a little"], end="close")
 @example(script=["associate", "wait nearly to be idle", "ask", "wait nearly to be idle", "ask"], end="close")
 @example(script=["wait a little", "associate", "wait nearly to be idle", "wait a little"], end="close")
+@example(script=["associate", "ask", "the list changes", "ask", "connect anew", "associate", "ask"], end="close")
+@example(script=["associate", "another list is offered", "ask", "connect anew", "associate", "ask"], end="close")
+@example(script=["one at a time may come", "associate", "connect anew", "associate", "release"], end="close")
+@example(script=["one host may come", "associate", "connect anew from elsewhere", "associate"], end="close")
+@example(script=["congestion comes or goes", "associate", "connect anew", "associate"], end="close")
 def test_no_peer_can_tell_a_server_that_knows_its_bytes(script: list[str], end: str) -> None:
     assert hold(script, end, remembers=True) == hold(script, end, remembers=False)
 
@@ -163,8 +238,9 @@ def test_the_same_holds_in_the_middle_of_a_poll(script: list[str]) -> None:
 @pytest.mark.parametrize("begun", range(1, len(POLL) + 1))
 def test_a_known_poll_needs_no_machine(begun: int) -> None:
     async def play(loop: WireLoop) -> None:
-        async with await dulproto.serve(SERVICES, port=PORT, limits=LIMITS) as server:
-            await converse(server, loop, POLL, "close")
+        worklist = Worklist()
+        async with await dulproto.serve(services(worklist), port=PORT, limits=LIMITS) as server:
+            await converse(server, worklist, loop, POLL, "close")
             _, peer = await loop.create_connection(RawPeer, "10.0.0.9", PORT)
             for name in POLL[:begun]:
                 step = STEPS[name]

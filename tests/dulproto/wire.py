@@ -158,6 +158,7 @@ class WireLoop(asyncio.SelectorEventLoop):
         self.end = DAY
         selector = _Selector()
         selector.loop = self
+        self.host = "10.0.0.1"  # of those who connect
         self.listeners: dict[int, Callable[[], Any]] = {}
         self.transports: list[WireTransport] = []  # each connection: its requestor's end, its acceptor's end
         super().__init__(selector)
@@ -175,7 +176,7 @@ class WireLoop(asyncio.SelectorEventLoop):
             await self.create_future()
         if port not in self.listeners:
             raise ConnectionRefusedError(port)
-        here, there = ("10.0.0.1", 40000 + len(self.transports)), (host, port)
+        here, there = (self.host, 40000 + len(self.transports)), (host, port)
         requestor = WireTransport(self, factory(), here, there)
         acceptor = WireTransport(self, self.listeners[port](), there, here)
         requestor.peer, acceptor.peer = acceptor, requestor
