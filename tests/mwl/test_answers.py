@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import dulproto
@@ -70,7 +70,6 @@ CHANGES = st.lists(
 )
 
 
-@settings(max_examples=50)
 @given(CHANGES)
 def test_no_stale_answer_is_ever_sent(changes: list[tuple[str, int]]) -> None:
     worklist, clock = filled(ENTRIES[:15]), Clock()
