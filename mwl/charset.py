@@ -134,10 +134,21 @@ def decode_text(raw: bytes, declared: CharacterSet | None, default: CharacterSet
         utf_8 = raw.decode("utf_8")
     except UnicodeDecodeError:
         utf_8 = ""
-    if declared is None or declared.codecs in (("ascii",), ("utf_8",)):
-        return (utf_8,) if utf_8 and b"\x1b" not in raw else (_decode(raw, default if declared is None else LATIN_1),)
+    escaped = b"\x1b" in raw
+    if declared is None:
+        return (utf_8 if utf_8 and not escaped else _decode(raw, default),)
+    if declared.codecs in (("ascii",), ("utf_8",)) or (declared.codecs[0] == "ascii" and not escaped):
+        return (utf_8 if utf_8 and not escaped else _decode(raw, _beyond_ascii(declared)),)
     text = _decode(raw, declared)
     return (text, utf_8) if declared == LATIN_1 and utf_8 else (text,)
+
+
+def _beyond_ascii(declared: CharacterSet) -> CharacterSet:
+    """Find the set that a device means which declares ASCII, or leaves out the escape sequence to the second set."""
+    if not declared.extensions:
+        return LATIN_1
+    in_g1 = [EXTENSIONS[number].codec for number in declared.extensions[1:2] if not EXTENSIONS[number].in_g0]
+    return CharacterSet((), tuple(in_g1)) if in_g1 else declared
 
 
 def _decode(raw: bytes, declared: CharacterSet) -> str:

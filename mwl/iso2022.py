@@ -68,7 +68,9 @@ def _decode_part(raw: bytes, current: Extension, first: Extension) -> str:
         return raw.decode(first.codec, errors="replace")
     delimiter = _DELIMITER.search(raw)
     end = delimiter.start() if delimiter else len(raw)
-    return raw[:end].decode(current.codec, errors="replace") + raw[end:].decode(first.codec, errors="replace")
+    # Behind a delimiter the first set is back; Korean devices often forget to leave it again.
+    rest = current if first is _ASCII and not raw[end:].isascii() else first
+    return raw[:end].decode(current.codec, errors="replace") + raw[end:].decode(rest.codec, errors="replace")
 
 
 def encode_extended(text: str, sets: Sequence[Extension]) -> bytes:

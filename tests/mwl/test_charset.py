@@ -124,6 +124,21 @@ def test_Q_38_a_doubtful_declaration_is_read_both_ways() -> None:
     assert decode_text(b"M\xfcller", character_set("ISO_IR 192")) == ("Müller",)
 
 
+@pytest.mark.parametrize(
+    ("term", "raw", "text"),
+    [
+        ("\\ISO 2022 IR 149", b"\x1b$)C\xc8\xab^\xb1\xe6\xb5\xbf=x", "홍^길동=x"),  # one escape sequence for all
+        ("\\ISO 2022 IR 149", b"\xc8\xab^\xb1\xe6\xb5\xbf", "홍^길동"),  # none at all
+        ("\\ISO 2022 IR 144", "Иванов^П".encode("iso8859_5"), "Иванов^П"),
+        ("\\ISO 2022 IR 87", "山田^太郎".encode(), "山田^太郎"),
+        ("\\ISO 2022 IR 87", "山田".encode("shift_jis"), "\ufffd\ufffd\ufffdc"),  # and not as something else
+        ("ISO_IR 6", b"M\xfcller", "Müller"),
+    ],
+)
+def test_bytes_of_which_no_escape_sequence_tells_are_read_as_they_are_meant(term: str, raw: bytes, text: str) -> None:
+    assert decode_text(raw, character_set(term)) == (text,)
+
+
 @given(text=st.text(max_size=40), term=SETS)
 def test_any_text_can_be_encoded_in_any_set(text: str, term: str) -> None:
     target = character_set(term)
