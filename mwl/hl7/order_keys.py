@@ -69,8 +69,8 @@ def name_steps(orders: list[OrderIds]) -> None:
     groups: dict[tuple[str, ...], list[OrderIds]] = {}
     for ids in orders:
         if not ids.step_id:
-            shared = (ids.study_uid,) if ids.study_uid else ("", ids.accession, ids.procedure_id)
-            if any(shared):
+            shared = next((key for key in _shared_by_steps(ids) if any(key)), None)
+            if shared:
                 groups.setdefault(shared, []).append(ids)
     for group in groups.values():
         if len(group) == 1:
@@ -80,10 +80,19 @@ def name_steps(orders: list[OrderIds]) -> None:
             if len(set(numbers)) == len(numbers) and all(0 < len(number) <= 16 for number in numbers):
                 break
         else:
-            base = next((one for one in (group[0].procedure_id, group[0].accession) if one), "STEP")
+            first = group[0]
+            names = (first.procedure_id, first.accession, first.filler, first.placer)
+            base = next((one for one in names if one), "STEP")
             numbers = [f"{base[:13]}-{number}" for number in range(1, len(group) + 1)]
         for ids, number in zip(group, numbers, strict=True):
             ids.fallback_step_id = number
+
+
+def _shared_by_steps(ids: OrderIds) -> Iterator[tuple[str, ...]]:
+    """Give what the steps of one procedure have in common, the best of it first."""
+    yield ("study", ids.study_uid) if ids.study_uid else ()
+    yield (ids.accession, ids.procedure_id)
+    yield ("", ids.filler, ids.placer)
 
 
 def tombstone(ids: OrderIds) -> Tombstone | None:
@@ -113,6 +122,9 @@ def find_entries(view: View, ids: OrderIds) -> list[Entry]:
         exact = [entry for entry in found if entry.step.step_id == ids.step_id]
         is_meant = len(found) == 1 and (not ids.study_uid or has_made_uid(found[0]))
         return exact or (found if is_meant else [])
+    named = [entry for entry in found if entry.step.step_id == ids.fallback_step_id]
+    if named:
+        return named
     for kind in ("filler", "placer"):
         number = getattr(ids, kind)
         narrowed = [one for one in found if number and getattr(one.request, f"{kind}_order_number") == number]

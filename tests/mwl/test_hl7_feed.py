@@ -84,6 +84,39 @@ def test_a_cancel_that_comes_first_does_not_bury_the_order_of_another_system(sit
     assert found == {"4711": "CANCELED", "4712": "SCHEDULED"}
 
 
+def appointment(event: str, control_id: str, *starts: str) -> bytes:
+    services = "".join(
+        f"AIS|{at}||P{at}^Part {at}^L|{start}\rOBR|{at}{'|' * 23}CT\r" for at, start in enumerate(starts, 1)
+    )
+    head = f"MSH|^~\\&|RIS|HOSP|||20240705||SIU^{event}|{control_id}|P|2.5\rSCH|AP1|AF1\rPID|||4711||A^B\rRGS|1\r"
+    return f"{head}{services}".encode()
+
+
+def test_two_services_of_an_appointment_are_two_steps_that_move_and_end_each_for_itself(site: Site) -> None:
+    site.take(appointment("S12", "1", "20240709090000", "20240709093000"))
+    site.take(appointment("S12", "2", "20240709090000", "20240709093000"))
+    assert [(one.step.step_id, str(one.step.start_time)) for one in site.entries] == [
+        ("AF1-1", "09:00:00"),
+        ("AF1-2", "09:30:00"),
+    ]
+    site.take(appointment("S13", "3", "20240709100000", "20240709103000"))
+    assert [str(one.step.start_time) for one in site.entries] == ["10:00:00", "10:30:00"]
+    assert [one.step.description for one in site.entries] == ["Part 1", "Part 2"]
+    site.take(appointment("S15", "4", "20240709100000", "20240709103000"))
+    assert {one.step.status for one in site.entries} == {"CANCELED"}
+
+
+def test_two_parts_of_an_order_that_share_its_numbers_are_two_steps(site: Site) -> None:
+    parts = "".join(f"OBR|{at}|||P{at}^Part {at}{'|' * 20}CT\r" for at in (1, 2))
+    message = f"MSH|^~\\&|RIS|HOSP|||20240705||ORM^O01|1|P|2.3\rPID|||4711||A^B\rORC|NW|7|1001\r{parts}".encode()
+    site.take(message)
+    site.take(message.replace(b"|1|P|", b"|2|P|"))
+    assert [(one.step.step_id, one.step.description) for one in site.entries] == [
+        ("1001-1", "Part 1"),
+        ("1001-2", "Part 2"),
+    ]
+
+
 def unnumbered(control_id: str, *codes: str) -> bytes:
     orders = "".join(f"ORC|NW\rOBR|1|||{code}{'|' * 20}CT\r" for code in codes or ["CTCHE"])
     return f"MSH|^~\\&|HIS||||20240705||ORM^O01|{control_id}|P|2.3\rPID|||4711||A^B\r{orders}".encode()
