@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import dulproto
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["COLUMNS", "SharedAssociations", "shared_memory"]
 

@@ -213,8 +213,9 @@ class Workers:
 
     async def report(self, *, associations: bool = False) -> Report:
         """Add up what all tell, and what those told that are no more."""
-        await self._ask(Tell(associations))
-        return sum_of([self._ended, *(worker.report for worker in self._running.values())])
+        told = await self._ask(Tell(associations))
+        reports = [told.get(worker) or worker.report for worker in self._running.values()]
+        return sum_of([self._ended, *reports])
 
     async def watch(self) -> None:
         """Have all tell how they are, and kill those that cannot."""
@@ -224,10 +225,13 @@ class Workers:
                 worker.process.kill()
         await self.report()
 
-    async def _ask(self, request: Request) -> None:
-        asked = [worker.ask(request) for worker in self.listening if worker.silent_seconds() < _REPLY_SECONDS]
-        if asked:
-            await asyncio.wait(asked, timeout=_REPLY_SECONDS)
+    async def _ask(self, request: Request) -> dict[_Worker, Report | None]:
+        """Ask all that are not known to be busy, and wait a little; gives the reports of those that reply."""
+        asked = {worker.ask(request): worker for worker in self.listening if worker.silent_seconds() < _REPLY_SECONDS}
+        if not asked:
+            return {}
+        done, _ = await asyncio.wait(asked, timeout=_REPLY_SECONDS)
+        return {asked[each]: reply.report for each in done if (reply := each.result())}
 
 
 @contextlib.asynccontextmanager
