@@ -103,7 +103,7 @@ class Workers:
         self._running: dict[int, _Worker] = {}  # by row of the memory
         self._keeping: list[asyncio.Task[None]] = []
         self._ended = Report()  # what was counted by processes that are no more
-        self._followed: asyncio.Future[None] | None = None
+        self._followed: asyncio.Future[Any] | None = None
         self._revision = 0
         self.add_columns(config)
         self._use = Use(config, resolved, self.associations.columns)
