@@ -184,8 +184,11 @@ def _made_uids(entry: Entry) -> Iterator[str]:
         yield complete(then).procedure.study_instance_uid
 
 
-def find_step(view: View, ids: OrderIds) -> Entry | None:
-    """Find the entry that a new order is about, if it is there already; another step of its study is not it."""
+def find_step(view: View, ids: OrderIds, *, is_part: bool = False) -> Entry | None:
+    """Find the entry that a new order is about, if it is there already; another step of its study is not it.
+
+    What `is_part` of an appointment may be about the only step of its order, whatever that is called.
+    """
     found = _candidates(view, ids)
     step_id = ids.step_id or ids.fallback_step_id
     if step_id:
@@ -193,6 +196,8 @@ def find_step(view: View, ids: OrderIds) -> Entry | None:
         exact = next((entry for entry in (*found, *made) if entry.step.step_id == step_id), None)
         if exact is None and len(made) == 1 and len(found) == 1 and found == made:
             return made[0]  # its real Study Instance UID has come, and the step's real id with it
+        if is_part and not ids.step_id and len(found) == 1 and found[0].key not in view.changed:
+            return exact or found[0]
         return exact
     for kind in ("filler", "placer"):
         number = getattr(ids, kind)

@@ -110,9 +110,11 @@ class _Orders:
     ) -> None:
         self.message, self.mapping, self.view = message, mapping, view
         self.now, self.plan, self.faults = now, plan, faults
+        self.is_appointment = False
 
     def run(self, event: Event) -> None:
-        scopes = cut_orders(self.message, event.do == "appointment")
+        self.is_appointment = event.do == "appointment"
+        scopes = cut_orders(self.message, self.is_appointment)
         if not scopes:
             name = "ORC" if event.do == "orders" else "SCH"
             self.faults.append(
@@ -134,12 +136,21 @@ class _Orders:
             ]
             if bad:
                 continue
-            if action.action == "status":
+            if self.is_appointment and self._is_too_many(ids):
+                self.plan.notes.append("the appointment has more parts than the order has steps")
+            elif action.action == "status":
                 self._set_status(scope, action, ids)
             elif action.action == "create":
                 self._create(scope, action, readings, ids)
             else:
                 self._change(scope, readings, ids)
+
+    def _is_too_many(self, ids: OrderIds) -> bool:
+        """Tell whether a part of an appointment is for the only step of an order, that another part was for."""
+        found = find_entries(self.view, ids) if ids.fallback_step_id else []
+        known = [entry for entry in found if entry.step.step_id != ids.fallback_step_id]
+        made = {change.after.key for change in self.plan.changes if change.after and change.before is None}
+        return len(known) == 1 and known[0].key in self.view.changed and known[0].key not in made
 
     def _action(self, scope: Scope, event: Event) -> Action | None:
         if event.do == "appointment":
@@ -166,7 +177,7 @@ class _Orders:
     # --- the actions
 
     def _create(self, scope: Scope, action: Action, readings: list[Reading], ids: OrderIds) -> None:
-        found = find_step(self.view, ids)
+        found = find_step(self.view, ids, is_part=self.is_appointment)
         if found is None and not ids.has_number:
             found = find_unnumbered(self.view, self._fill(_NEW, readings, {})[0], ids)
         if found is None:
