@@ -74,6 +74,7 @@ async def test_every_title_and_every_offered_syntax_is_accepted_by_default() -> 
         async with connect(server, called_ae_title="WHOEVER") as association:
             assert [context.abstract_syntax for context in association.contexts.values()] == [VERIFICATION]
             assert server.associations.total() == 1
+            assert [connection.is_established for connection in server.connections] == [True]
         assert server.associations.total() == 0
 
 
