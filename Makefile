@@ -1,6 +1,6 @@
 # make demo     a worklist with sample entries, and what to type next
 # make test     all tests              make check    lint and types
-# make cov      tests with coverage    make fuzz     the property tests alone, 2,000 examples of each: half an hour
+# make cov      tests with coverage    make fuzz     the property tests, 2,000 examples of each: up to half an hour
 # make bench    measurements           make requirements   each requirement and its tests
 # The virtual environment is made when it is missing; PYTHON=python3.13 chooses another interpreter.
 
