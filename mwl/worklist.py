@@ -38,8 +38,8 @@ from .view import View
 __all__ = ["Search", "Worklist", "in_order", "merged"]
 
 _STEP: Final = 0x00400100
-_STATION, _MODALITY, _LOCATION, _STATUS, _STEP_ID, _DAY = (
-    (_STEP, tag) for tag in (0x00400001, 0x00080060, 0x00400011, 0x00400020, 0x00400009, 0x00400002)
+_STATION, _MODALITY, _LOCATION, _STATUS, _STEP_ID, _DAY, _PHYSICIAN = (
+    (_STEP, tag) for tag in (0x00400001, 0x00080060, 0x00400011, 0x00400020, 0x00400009, 0x00400002, 0x00400006)
 )
 _ACCESSION, _PATIENT_ID, _PROCEDURE_ID, _STUDY, _NAME = (
     (tag,) for tag in (0x00080050, 0x00100020, 0x00401001, 0x0020000D, 0x00100010)
@@ -74,7 +74,7 @@ class Worklist:
             _STUDY: self._studies,
             _PATIENT_ID: TextIndex(exact=False),
             _DAY: DayIndex(),
-            _NAME: TextIndex(exact=False),
+            **{path: TextIndex(exact=False) for path in (_NAME, _PHYSICIAN)},
         }
 
     def __len__(self) -> int:
@@ -258,6 +258,7 @@ def _terms(entry: Entry) -> list[Term]:
         *[(_STATION, title) for title in {canonical("AE", title) for title in step.station_ae_titles}],
         *[(_PATIENT_ID, value) for value in {identifier.value for identifier in patient.identifiers}],
         *[(_NAME, group) for group in set(name_groups(patient.name, accents=False))],
+        *[(_PHYSICIAN, group) for group in set(name_groups(step.performing_physician, accents=False))],
     ]
     if step.start_date:
         terms.append((_DAY, step.start_date.toordinal()))

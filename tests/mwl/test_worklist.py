@@ -178,6 +178,7 @@ entries = st.builds(
     procedure_id=st.sampled_from(IDS),
     station_ae_titles=st.lists(st.sampled_from(STATIONS), max_size=2).map(tuple),
     modality=st.sampled_from(MODALITIES),
+    performing_physician=st.sampled_from(("", *NAMES)),
     location=st.sampled_from(("R1", "R2", "r1", "")),
     start_date=st.sampled_from((*DAYS, None)),
     start_time=st.sampled_from((time(8), time(10), time(10, 30), None)),
@@ -193,6 +194,7 @@ entries = st.builds(
 STEP_KEYS = {
     "ScheduledStationAETitle": st.sampled_from(("CT1", "ct2", "C*", "CT1\\MR1", "?T1", "XX")),
     "Modality": st.sampled_from(("CT", "mr", "CT\\US", "?R", "*")),
+    "ScheduledPerformingPhysicianName": st.sampled_from(KEY_NAMES),
     "ScheduledProcedureStepStartDate": st.sampled_from(
         (
             "20240705",
