@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -30,6 +30,7 @@ LIMITS = Limits(artim=8, half_pdu=3, idle=20)
 RQ = encode_associate_rq(make_rq())
 ABORT = bytes.fromhex("07 00 00000004 0000 00 00")
 QUERY = find_rq(5, b"\x10\0\x10\0\0\0\0\0")
+MUCH = b"\x30\0\x10\0\0\0\0\0"
 
 
 class Worklist:
@@ -40,7 +41,8 @@ class Worklist:
 
     def find(self, operation: Operation) -> Answer:
         identifier = b"\x10\0\x10\0\4\0\0\0" + self.name
-        segments = operation.template.segments([identifier], Status.PENDING, Status.SUCCESS)
+        matches = 1000 if operation.message.data == MUCH else 1
+        segments = operation.template.segments([identifier] * matches, Status.PENDING, Status.SUCCESS)
         return Listed(segments, Status.SUCCESS, self)
 
 
@@ -62,34 +64,51 @@ def services(worklist: Worklist) -> dulproto.Services:
     }
 
 
-# --- what happens to a server meanwhile ---------------------------------------------------------------------------
+# --- what happens meanwhile ---------------------------------------------------------------------------------------
 
 
-def change(server: dulproto.Server, worklist: Worklist) -> None:
-    worklist.name = b"C^D "
+class Scene(NamedTuple):
+    server: dulproto.Server
+    worklist: Worklist
+    peer: RawPeer
 
 
-def offer_another(server: dulproto.Server, worklist: Worklist) -> None:
+def stop_reading(scene: Scene) -> None:
+    scene.peer.transport.peer.kernel = 0
+    scene.peer.transport.pause_reading()
+
+
+def read_again(scene: Scene) -> None:
+    scene.peer.transport.resume_reading()
+
+
+def change(scene: Scene) -> None:
+    scene.worklist.name = b"C^D "
+
+
+def offer_another(scene: Scene) -> None:
     other = Worklist()
     other.name = b"E^F "
-    server.services = services(other)
+    scene.server.services = services(other)
 
 
-def be_congested(server: dulproto.Server, worklist: Worklist) -> None:
-    server.congested = not server.congested
+def be_congested(scene: Scene) -> None:
+    scene.server.congested = not scene.server.congested
 
 
-def let_in(**options: Any) -> Callable[[dulproto.Server, Worklist], None]:
-    def let_in(server: dulproto.Server, worklist: Worklist) -> None:
-        server.policies = {"*": msgspec.structs.replace(server.policies["*"], **options)}
+def let_in(**options: Any) -> Callable[[Scene], None]:
+    def let_in(scene: Scene) -> None:
+        scene.server.policies = {"*": msgspec.structs.replace(scene.server.policies["*"], **options)}
 
     return let_in
 
 
-# What is sent in one go, how many seconds nothing is, what happens to the server, or whence a new connection comes.
-STEPS: dict[str, bytes | float | Callable[[dulproto.Server, Worklist], None] | str] = {
+# What is sent in one go, how many seconds nothing is, what else happens, or whence a new connection comes.
+STEPS: dict[str, bytes | float | Callable[[Scene], None] | str] = {
     "connect anew": "10.0.0.1",
     "connect anew from elsewhere": "10.0.0.2",
+    "stop reading": stop_reading,
+    "read again": read_again,
     "the list changes": change,
     "another list is offered": offer_another,
     "congestion comes or goes": be_congested,
@@ -108,6 +127,8 @@ STEPS: dict[str, bytes | float | Callable[[dulproto.Server, Worklist], None] | s
     "ask and release": QUERY + RELEASE_RQ,
     "begin to ask": QUERY[:60],
     "end to ask": QUERY[60:],
+    "ask for much": find_rq(5, MUCH),
+    "ask for much twice": find_rq(5, MUCH) + find_rq(6, MUCH),
     "echo": echo_rq(7),
     "cancel": cancel_rq(5),
     "release": RELEASE_RQ,
@@ -165,7 +186,7 @@ async def converse(
             _, peer = await loop.create_connection(RawPeer, "10.0.0.9", PORT)
             peers.append(peer)
         else:
-            step(server, worklist)
+            step(Scene(server, worklist, peer))
         await settle()
         seen.append((name, bytes(peer.received), peer.lost))
     if end == "abort":
@@ -182,7 +203,7 @@ async def converse(
 async def held(loop: WireLoop, script: list[str], end: str, *, remembers: bool) -> list[Any]:
     """Hold a conversation with a server that has, or has not, heard all of it; tell all that can be seen of it."""
     worklist = Worklist()
-    async with await dulproto.serve(services(worklist), port=PORT, limits=LIMITS) as server:
+    async with await dulproto.serve(services(worklist), port=PORT, limits=LIMITS, stalled_seconds=6) as server:
         if not remembers:
             server.profiles = Forgetful()
         for _ in range(2):
@@ -223,6 +244,8 @@ def hold(script: list[str], end: str, *, remembers: bool) -> list[Any]:
 @example(script=["associate", "another list is offered", "ask", "connect anew", "associate", "ask"], end="close")
 @example(script=["one at a time may come", "associate", "connect anew", "associate", "release"], end="close")
 @example(script=["one host may come", "associate", "connect anew from elsewhere", "associate"], end="close")
+@example(script=["associate", "stop reading", "ask for much", "ask", "ask twice", "read again"], end="close")
+@example(script=["associate", "stop reading", "ask for much", "release", "wait for ARTIM"], end="close")
 @example(script=["congestion comes or goes", "associate", "connect anew", "associate"], end="close")
 def test_no_peer_can_tell_a_server_that_knows_its_bytes(script: list[str], end: str) -> None:
     assert hold(script, end, remembers=True) == hold(script, end, remembers=False)
@@ -239,7 +262,7 @@ def test_the_same_holds_in_the_middle_of_a_poll(script: list[str]) -> None:
 def test_a_known_poll_needs_no_machine(begun: int) -> None:
     async def play(loop: WireLoop) -> None:
         worklist = Worklist()
-        async with await dulproto.serve(services(worklist), port=PORT, limits=LIMITS) as server:
+        async with await dulproto.serve(services(worklist), port=PORT, limits=LIMITS, stalled_seconds=6) as server:
             await converse(server, worklist, loop, POLL, "close")
             _, peer = await loop.create_connection(RawPeer, "10.0.0.9", PORT)
             for name in POLL[:begun]:
