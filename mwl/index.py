@@ -81,6 +81,7 @@ class Blocks:
     def __init__(self, values: Iterable[str]) -> None:
         self._blocks: list[str] = []
         self._new = list(values)
+        self._join()
 
     def __len__(self) -> int:
         return len(self._blocks) * _BLOCK + len(self._new)
@@ -89,12 +90,15 @@ class Blocks:
         """Put a value behind the others."""
         self._new.append(value)
 
-    def with_part(self, part: str) -> Iterator[str]:
-        """Find the values in which a part stands."""
+    def _join(self) -> None:
         whole = len(self._new) - len(self._new) % _BLOCK
         for start in range(0, whole, _BLOCK):
             self._blocks.append("\0".join(self._new[start : start + _BLOCK]))
         del self._new[:whole]
+
+    def with_part(self, part: str) -> Iterator[str]:
+        """Find the values in which a part stands."""
+        self._join()
         for block in self._blocks:
             at = block.find(part)
             while at >= 0:
@@ -143,6 +147,11 @@ class TextIndex:
             if found:
                 return
         del self.postings[value]
+
+    def make_ready(self) -> None:
+        """Do what the first key with a wild card would have to wait for."""
+        self._in_order()
+        self._blocks = Blocks(self.postings)
 
     def effort(self, condition: Condition) -> int:
         """Say how many distinct values have to be looked at, or an eighth of those that are looked through."""

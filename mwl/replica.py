@@ -50,6 +50,7 @@ class Replica:
             for entry in entries:
                 if not self.is_expired(entry):
                     self.worklist.put(entry)
+            self.worklist.make_ready()
         finally:
             gc.enable()
             gc.freeze()

@@ -68,13 +68,15 @@ class Worklist:
         # A patient's other identifiers are in the index too, so it gives more than Patient ID alone matches.
         self._pool = Pool()
         self._studies = TextIndex()
+        self._names = TextIndex(exact=False)
         self._indexes: dict[tuple[int, ...], Index] = {
             **{path: TextIndex() for path in (_STATION, _MODALITY, _LOCATION, _STATUS, _STEP_ID)},
             **{path: TextIndex() for path in (_ACCESSION, _PROCEDURE_ID)},
             _STUDY: self._studies,
             _PATIENT_ID: TextIndex(exact=False),
             _DAY: DayIndex(),
-            **{path: TextIndex(exact=False) for path in (_NAME, _PHYSICIAN)},
+            _NAME: self._names,
+            _PHYSICIAN: TextIndex(exact=False),
         }
 
     def __len__(self) -> int:
@@ -117,6 +119,10 @@ class Worklist:
         self._count -= 1
         self._note(terms)
         return True
+
+    def make_ready(self) -> None:
+        """Do what the first query for a part of a name would wait for: after loading, 50 ms for 100,000 entries."""
+        self._names.make_ready()
 
     def get(self, key: tuple[str, str]) -> Entry | None:
         """Find an entry by Study Instance UID and Scheduled Procedure Step ID."""

@@ -346,6 +346,8 @@ def test_a_value_is_found_by_a_part_of_it_however_many_there_are_and_whatever_ca
     kept = {value: number for number, value in enumerate(values)}
     for value, number in kept.items():
         index.add(value, number)
+        if number == 5000:
+            index.make_ready()
     check(kept)
     for value in values[::3]:
         index.discard(value, kept.pop(value))
