@@ -215,8 +215,8 @@ def _write(text: str, encode: Callable[[str], bytes], transliterate: bool) -> li
     text = unicodedata.normalize("NFC", text)
     if not transliterate:
         return [one if has(one) else None for one in text]
-    text = _MICRO.sub(next(filter(has, "µμu")), text)
     text = unicodedata.normalize("NFC", "".join([one if has(one) else _compatible(one) for one in text]))
+    text = _MICRO.sub(next(filter(has, "µμu")), text)
     return [one if has(one) else next(filter(has, _latin_forms(one)), None) for one in text]
 
 
