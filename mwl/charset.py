@@ -252,7 +252,7 @@ def _encode_katakana(text: str) -> bytes:
 # ISO 843).
 _LATIN: Final = """
     ß=ss æ=ae Æ=AE ð=d Ð=D þ=th Þ=Th œ=oe Œ=OE ı=i ŋ=ng ĸ=k
-    ‘=' ’=' ‚=' “=" ”=" „=" ‐=- ‑=- –=- —=- …=... €=EUR ·=.
+    ‘=' ’=' ‚=' “=" ”=" „=" ‐=- ‑=- −=- –=- —=- …=... €=EUR ·=.
     а=a б=b в=v г=g д=d е=e з=z и=i й=i к=k л=l м=m н=n о=o п=p р=r с=s т=t у=u ф=f х=kh ц=ts ж=zh ч=ch ш=sh
     щ=shch ъ=ie ы=y ь= э=e ю=iu я=ia ё=e і=i ї=i є=ie ґ=g
     α=a β=v γ=g δ=d ε=e ζ=z η=i θ=th ι=i κ=k λ=l μ=m ν=n ξ=x ο=o π=p ρ=r σ=s ς=s τ=t υ=y φ=f χ=ch ψ=ps ω=o
@@ -266,7 +266,9 @@ def _latin_forms(character: str) -> list[str]:
     latin = _LATIN_OF.get(character) or _LATIN_OF.get(lower)
     if latin is not None and character != lower and lower in _LATIN_OF:
         latin = _LATIN_OF.get(character, latin.capitalize())
-    forms = (latin, strip_accents(character), _LATIN_OF.get(strip_accents(lower)))
+    forms = [latin]
+    if character.isalpha():  # the stroke of ≠ is no accent
+        forms += [strip_accents(character), _LATIN_OF.get(strip_accents(lower))]
     return [form for form in forms if form is not None]
 
 

@@ -97,6 +97,7 @@ def test_an_unknown_term_is_an_error(term: str) -> None:
         ("10 \u00b5g", "ISO_IR 126", b"10 \xecg"),
         ("10㎍ 5㎖", "ISO_IR 100", b"10\xb5g 5ml"),
         ("10㎍", "ISO_IR 6", b"10ug"),
+        ("A ≠ B ≮ C, −5", "ISO_IR 100", b"A ? B ? C, -5"),
         ("Δημήτριος", "ISO_IR 6", b"Dimitrios"),
         ("10² ½ m²", "ISO_IR 6", b"10? ? m?"),  # neither 102 nor 12
         ("ﾔﾏﾀﾞ", "\\ISO 2022 IR 87", b"\x1b$B%d%^%@\x1b(B"),
