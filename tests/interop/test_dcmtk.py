@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CT, MODALITY, PATIENT_ID, PATIENT_NAME, STEP, Run, Worklist, entry
+from peers import CT, MODALITY, PATIENT_ID, PATIENT_NAME, STEP, Run, Worklist, entry
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 

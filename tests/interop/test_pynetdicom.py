@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import trustme
-from conftest import CT, MODALITY, PATIENT_NAME, STEP, Worklist, entry
+from peers import CT, MODALITY, PATIENT_NAME, STEP, Worklist, entry
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import ModalityWorklistInformationFind, Verification

@@ -7,7 +7,7 @@ import resource
 from collections.abc import Iterator
 
 import pytest
-from conftest import PATIENT_NAME, Worklist
+from peers import PATIENT_NAME, Worklist
 
 import dulproto
 from dulproto import Element

@@ -8,7 +8,7 @@ import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from conftest import CT, MODALITY, PATIENT_NAME, STEP, Worklist, entry
+from peers import CT, MODALITY, PATIENT_NAME, STEP, Worklist, entry
 
 import dulproto
 from dulproto import (
