@@ -113,8 +113,7 @@ def _rehearse(raw: bytes, mapping: Mapping, rehearsal: Rehearsal) -> Outcome:
         ack = encode_ack(exc.header, answer, now, "DRY-RUN", exc.delimiters) if exc.header else b""
         return None, Plan(answer), ack
     plan = make_plan(message, mapping, rehearsal, now)
-    if plan.answer.code == "AA":
-        rehearsal.take(plan, message.header.time)
+    rehearsal.take(plan, message.header.time)  # a cancel that is refused is remembered, too
     return message, plan, encode_ack(message.header, plan.answer, now, "DRY-RUN", message.delimiters)
 
 

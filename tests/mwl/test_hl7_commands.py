@@ -122,6 +122,12 @@ def test_the_messages_of_a_file_see_those_before_them(folder: Path, mwl: Mwl) ->
     assert found[2]["notes"] == ["the patient's identifier was merged into another one"]
 
 
+def test_a_dry_run_remembers_a_cancel_that_came_first(mwl: Mwl) -> None:
+    outcome = mwl("hl7", "dry-run", "--json", SAMPLES / "ca_unknown.hl7", SAMPLES / "nw_after_ca.hl7")
+    first, second = json.loads(outcome.out)
+    assert (first["answer"], second["notes"]) == ("AE", ["the order was cancelled before it came"])
+
+
 def test_a_mapping_can_be_tried(folder: Path, mwl: Mwl) -> None:
     (folder / "try.toml").write_text('[attributes]\nModality = { value = "MR", when = { "MSH-3" = "R*" } }\n')
     found = json.loads(mwl("hl7", "dry-run", "--json", "--mapping", "try.toml", SAMPLES / "orm_no_modality.hl7").out)

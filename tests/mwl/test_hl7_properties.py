@@ -14,7 +14,7 @@ from mwl.hl7.plan import Rehearsal
 NOW = datetime(2024, 7, 5, 8, 0)
 MAPPING = load_mapping()
 # The filler order number is always there; the rest comes now or later, or never.
-LATE = ("study", "accession", "procedure", "step", "placer")
+LATE = ("study", "accession", "procedure", "step", "placer", "issuer")
 
 Event = tuple[str, int, frozenset[str]]
 EVENTS = st.lists(
@@ -28,6 +28,7 @@ EVENTS = st.lists(
 def message(event: Event) -> bytes:
     control, number, sent = event
     status = "CM" if control == "CM" else ""
+    issuer = "^RIS" if "issuer" in sent else ""
     fields = {1: "1", 3: f"F{number}", 4: "CT^CT", 24: "CT"}
     fields |= {2: f"P{number}"} if "placer" in sent else {}
     fields |= {18: f"A{number}"} if "accession" in sent else {}
@@ -36,7 +37,7 @@ def message(event: Event) -> bytes:
     lines = [
         "MSH|^~\\&|RIS|HOSP|||20240705||ORM^O01|1|P|2.3.1",
         f"PID|||{number}^^^HOSP||Muster^Erika",
-        f"ORC|{'SC' if control == 'CM' else control}||F{number}||{status}||^^^20240705100000",
+        f"ORC|{'SC' if control == 'CM' else control}||F{number}{issuer}||{status}||^^^20240705100000",
         "|".join(["OBR", *(fields.get(field, "") for field in range(1, 25))]),
         *([f"ZDS|1.2.{number}"] if "study" in sent else []),
         "",
