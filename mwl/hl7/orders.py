@@ -285,7 +285,7 @@ class _Orders:
 
     def _fill(self, entry: Entry, readings: list[Reading], not_used: dict[str, str]) -> tuple[Entry, list[Source]]:
         """Set what was sent; the station is looked up where modality or place are new, or where it is not known."""
-        self.plan.warn(readings, not_used)
+        self.plan.warn([one for one in readings if not (one.deletes and entry is _NEW)], not_used)
         now = self.now.replace(microsecond=0)
         ready = [
             msgspec.structs.replace(one, value=(now.date(), now.time())) if one.value == NOW else one

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from .message import NULL, Location, Message, Segment
-from .raw import Raw, Unusable, ValueFault
+from .raw import Raw, Unusable, ValueFault, plain_text
 from .values import EMPTY, Target
 
 __all__ = ["Condition", "FieldPath", "Reading", "Rule", "Scope", "apply_rules", "decode_path"]
@@ -142,8 +142,7 @@ class Scope:
 
     def _text(self, segment: Segment, path: FieldPath) -> str:
         self.used.add((id(segment), path.field))
-        text = _below(segment.field(path.field), path, self.message)
-        return self.message.unescape(text).strip()
+        return plain_text(_below(segment.field(path.field), path, self.message), self.message)
 
     def holds(self, conditions: tuple[Condition, ...], segment: Segment | None) -> bool:
         """Tell whether conditions hold; those on the segment in question are asked of this very occurrence."""
@@ -168,8 +167,8 @@ def _by_name(segments: list[Segment]) -> dict[str, list[Segment]]:
 
 
 def _below(text: str, path: FieldPath, message: Message) -> str:
-    """Cut out the component and sub-component of a path, of the first repetition."""
-    if not path.first:
+    """Cut out the component and sub-component of a path, of the first repetition; a null is one of all its parts."""
+    if not path.first or text == NULL:
         return text
     delimiters = message.delimiters
     parts = text.split(delimiters.repetition, 1)[0].split(delimiters.component)
@@ -186,13 +185,26 @@ def _below(text: str, path: FieldPath, message: Message) -> str:
 def apply_rules(
     attributes: tuple[tuple[Target, tuple[Rule, ...]], ...], scope: Scope, zone: tzinfo | None
 ) -> Iterator[Reading]:
-    """Give each attribute that the message, or a default, has something to say about."""
+    """Give each attribute that the message, or a default, has something to say about.
+
+    A null counts where no other field has a value; a default may come behind it, for want of anything else.
+    """
     for target, rules in attributes:
+        null: Reading | None = None
         for rule in rules:
             reading = _apply(target, rule, scope, zone)
-            if reading is not None:
-                yield reading
-                break
+            if reading is None:
+                continue
+            if reading.deletes:
+                null = null or reading
+                continue
+            if null is not None and rule.path is None:
+                yield null
+            yield reading
+            break
+        else:
+            if null is not None:
+                yield null
 
 
 def _apply(target: Target, rule: Rule, scope: Scope, zone: tzinfo | None) -> Reading | None:

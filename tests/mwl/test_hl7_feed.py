@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from hl7_site import Site, order, with_status
 
 from mwl.hl7.feed import Feed, failed_messages
 from mwl.hl7.mapping import load_mapping
-from mwl.hl7.message import decode_message
+from mwl.hl7.message import Answer, decode_message
+from mwl.item import Patient
 from mwl.store import Store, StoreWriteError, Update
 
 
@@ -215,6 +217,23 @@ def test_all_of_a_message_is_done_or_nothing(site: Site) -> None:
 def test_no_order_is_lost_for_a_weight_that_is_no_number(site: Site) -> None:
     assert site.take(order() + b"OBX|1|NM|29463-7^Body Weight^LN||about 80|kg\r") == ("AA", [])
     assert site.entry.request.patient_weight is None
+
+
+@pytest.mark.parametrize(
+    ("obr_27", "start"), [('""', "2024-07-05 08:00:00"), ("^^^20240706110000", "2024-07-06 11:00:00")]
+)
+def test_a_sender_may_write_null_for_what_is_empty(site: Site, obr_27: str, start: str) -> None:
+    sent: dict[str, dict[int, str]] = {
+        "PID": {3: "4711^^^HOSP", 5: "A^B"},
+        "ORC": {1: "NW", 3: "F1"},
+        "OBR": {3: "F1", 4: "CT^CT", 18: "A1", 19: "RP1", 20: "S1", 24: "CT", 27: obr_27},
+    }
+    lines = ["MSH|^~\\&|RIS|HOSP|||20240705||ORM^O01|1|P|2.3.1"]
+    lines += ["|".join([name, *(fields.get(at, '""') for at in range(1, 36))]) for name, fields in sent.items()]
+    assert site.feed.receive_now("\r".join([*lines, ""]).encode()) == Answer("AA")  # without warnings
+    step = site.entry.step
+    assert (f"{step.start_date} {step.start_time}", site.entry.procedure.priority) == (start, "ROUTINE")
+    assert msgspec.structs.replace(site.entry.patient, name="", identifiers=()) == Patient()
 
 
 def test_arriving_is_for_what_is_scheduled_today(site: Site) -> None:

@@ -248,6 +248,21 @@ def test_what_is_no_uid_is_a_fault(uid: str) -> None:
     assert readings(f"ZDS|{uid}^^Application^DICOM")["StudyInstanceUID"].fault == "is no UID"
 
 
+def test_a_field_that_is_null_deletes_what_comes_from_any_part_of_it() -> None:
+    found = readings('PV1||O|""' + "|" * 16 + '""', obr(f4='""', f31='""'))
+    assert {keyword for keyword, reading in found.items() if reading.deletes} == {
+        *("ScheduledProcedureStepDescription", "ScheduledProtocolCodeSequence", "ReasonForTheRequestedProcedure"),
+        *("RequestedProcedureDescription", "RequestedProcedureCodeSequence", "CurrentPatientLocation"),
+        *("AdmissionID", "IssuerOfAdmissionIDSequence"),
+    }
+
+
+def test_a_null_counts_where_no_other_field_has_a_value() -> None:
+    null = obr(f16='""')
+    assert readings('ORC|NW||||||||||""', null)["RequestingPhysician"].deletes
+    assert value("RequestingPhysician", "ORC|NW" + "|" * 11 + "1^Weber^Ute", null) == "Weber^Ute"
+
+
 def test_null_deletes_and_nothing_says_nothing() -> None:
     found = readings('PID|||1||A^B||""|""', obr(f31='""'))
     for keyword in ("PatientBirthDate", "PatientSex", "ReasonForTheRequestedProcedure"):
