@@ -17,6 +17,7 @@ import msgspec
 
 from dulproto import Answer, Operation, ResponseTemplate, Status
 
+from .conditions import Condition
 from .query import Query
 from .response import response_encoder
 from .rules import Rules
@@ -41,7 +42,8 @@ CACHES_ARE_ON: Final = (
     os.environ.get("MWL_CACHES") != "off"
 )  # for tests and measurements: every test passes both ways
 
-_OVERHEAD: Final = 500  # bytes of an answer besides its segments and slots, roughly
+_OF_A_QUESTION: Final = 4000  # bytes
+_OF_A_VALUE: Final = 500  # that is looked for
 
 
 class Question(msgspec.Struct, frozen=True, eq=False):
@@ -51,6 +53,11 @@ class Question(msgspec.Struct, frozen=True, eq=False):
     rules: Rules
     transfer_syntax: str
     template: ResponseTemplate
+
+    @property
+    def size(self) -> int:
+        """Its bytes in memory, roughly."""
+        return _OF_A_QUESTION + _OF_A_VALUE * _values(self.query.conditions)
 
     def search(self, worklist: Worklist, now: datetime) -> Search:
         """Begin to find what is answered with, if there were no limit."""
@@ -71,10 +78,9 @@ class Question(msgspec.Struct, frozen=True, eq=False):
 
 
 class Source(Protocol):
-    """What an answer depends on besides its question: the provider, which keeps it among its answers."""
+    """What an answer depends on besides its question: the provider."""
 
     worklist: Worklist
-    answers: AnswerCache
     source_is_down: bool
     now: Callable[[], datetime]
 
@@ -82,11 +88,11 @@ class Source(Protocol):
 class KeptAnswer(Answer):
     """One answer; `version` is that of the worklist for which it is known to be right.
 
-    A short one remembers the `slots` that it is made of: while they are found again, it is right.  `cache` is None if
-    it is not kept: then it is no good to whoever still holds it.
+    A short one remembers the `slots` that it is made of: while they are found again, it is right.  A long one has
+    None, and the provider makes it anew.  `cache` is None if it is not kept: then it is no good, whoever holds it.
     """
 
-    __slots__ = ("cache", "places", "question", "size", "slots", "source", "today", "version")
+    __slots__ = ("cache", "length", "places", "question", "size", "slots", "source", "today", "version")
 
     def __init__(
         self,
@@ -94,7 +100,7 @@ class KeptAnswer(Answer):
         source: Source,
         segments: list[bytes],
         status: int,
-        slots: Sequence[Slot],
+        slots: Sequence[Slot] | None,
         today: date,
         version: int,
     ) -> None:
@@ -102,23 +108,27 @@ class KeptAnswer(Answer):
         self.cache: AnswerCache | None = None
         self.question = question
         self.source = source
-        self._hold(segments, status, slots, today, version)
+        self._begin(today)
+        self._hold(segments, status, slots, version)
 
-    def _hold(self, segments: list[bytes], status: int, slots: Sequence[Slot], today: date, version: int) -> None:
+    def _begin(self, today: date) -> None:
+        self.today = today
+        self.places = self.source.worklist.places(self.question.query, self.question.rules.view, today)
+
+    def _hold(self, segments: list[bytes], status: int, slots: Sequence[Slot] | None, version: int) -> None:
         self.segments = segments
         self.status = status
-        self.size = _size(segments)
+        self.length = sum(map(len, segments))
+        self.size = self.length + 48 * len(segments) + self.question.size
         self.slots = slots
-        self.today = today
         self.version = version
-        self.places = self.source.worklist.places(self.question.query, self.question.rules.view, today)
 
     def is_good(self) -> bool:
         """Tell whether it is right, or could be made right."""
-        source, now = self.source, self.source.now()
-        if self.cache is not source.answers or source.source_is_down:
+        source = self.source
+        if self.cache is None or source.source_is_down:
             return False
-        worklist = source.worklist
+        worklist, now = source.worklist, source.now()
         if self.today == now.date():
             version = worklist.version
             if self.version == version:
@@ -133,7 +143,7 @@ class KeptAnswer(Answer):
 
     def _renew(self, worklist: Worklist, now: datetime) -> bool:
         """Match again; if other entries are found, or changed ones, which have new slots, answer with those."""
-        if self.size > SENT_WHOLE:
+        if self.slots is None:
             return False
         question, today = self.question, now.date()
         search = question.search(worklist, now)
@@ -149,9 +159,11 @@ class KeptAnswer(Answer):
         if cache is None or number > MATCHES_AT_ONCE:
             return False
         segments = question.segments(slots[:number], status, question.encoder(today))
-        if _size(segments) > SENT_WHOLE:
+        if sum(map(len, segments)) > SENT_WHOLE:
             return False
-        self._hold(segments, status, slots, today, worklist.version)
+        if self.today != today:
+            self._begin(today)
+        self._hold(segments, status, slots, worklist.version)
         self.cache = cache
         cache.resize(self, before)
         return self.cache is not None
@@ -170,11 +182,11 @@ class KeptAnswer(Answer):
 
     def drop(self) -> None:
         """Let go of the bytes."""
-        self.cache, self.segments, self.slots = None, [], ()
+        self.cache, self.segments, self.slots = None, [], None
 
 
-def _size(segments: list[bytes]) -> int:
-    return _OVERHEAD + sum(map(len, segments)) + 48 * len(segments)
+def _values(conditions: Iterable[Condition]) -> int:
+    return sum([len(condition.lookups) + _values(condition.of_items) for condition in conditions])
 
 
 class AnswerCache:
@@ -200,6 +212,11 @@ class AnswerCache:
         self.size += answer.size - before
         while self.size > self.limit:
             self._drop(self._answers.pop(next(iter(self._answers))))
+
+    def clear(self) -> None:
+        """Drop all."""
+        while self._answers:
+            self._drop(self._answers.popitem()[1])
 
     def _drop(self, answer: KeptAnswer | None) -> None:
         if answer is not None:

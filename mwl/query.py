@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 import msgspec
@@ -131,7 +131,7 @@ class _Compiler:
             shape = tuple(sorted([*shape, *((tag, None) for tag in at_root)]))
         return Query(
             tuple(conditions),
-            shape,
+            _shared(shape),
             tuple(self.keys),
             tuple(key.condition for key in self.keys if key.vr == "SQ" and key.condition is not None),
             Status.PENDING if self.all_supported or self.policy.always_ff00 else Status.PENDING_WARNING,
@@ -367,6 +367,12 @@ def _empty(attribute: Attribute) -> Element:
 def _step_keys(mode: Mode) -> frozenset[int]:
     """List the keys that the item of the step may have."""
     return frozenset(each.tag for each in CHILDREN[(SPS_SEQUENCE,)] if is_supported(each, mode))
+
+
+@lru_cache(maxsize=256)
+def _shared(shape: Shape) -> Shape:
+    """Give one object for equal shapes: modalities of one make ask for the same, and a shape has 3 kB."""
+    return shape
 
 
 @cache

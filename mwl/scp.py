@@ -42,6 +42,7 @@ class Provider:
         self.worklist = worklist
         self.now = now
         self.source_is_down = False  # the worklist may list what has been cancelled meanwhile
+        self.answers = AnswerCache()
         self.use(config)
 
     def use(self, config: Config) -> None:
@@ -49,7 +50,7 @@ class Provider:
         self.config = config
         self._rules: dict[tuple[Policy, str], Rules] = {}
         self._queries: dict[tuple[bytes, str, Rules], Query] = {}
-        self.answers = AnswerCache()
+        self.answers.clear()
 
     def services(self) -> dulproto.Services:
         """Give the handlers for the association layer."""
@@ -95,7 +96,7 @@ class Provider:
         question = Question(query, rules, transfer_syntax, template)
         search = question.search(self.worklist, now)
 
-        def keep(segments: list[bytes], status: int, slots: Sequence[Slot]) -> KeptAnswer:
+        def keep(segments: list[bytes], status: int, slots: Sequence[Slot] | None) -> KeptAnswer:
             made = KeptAnswer(question, self, segments, status, slots, today, version)
             if len(identifier) <= _CACHED_IDENTIFIER_BYTES and made.size <= _LONGEST_KEPT:
                 self.answers.put(key, made)
@@ -129,7 +130,7 @@ class Provider:
 
 def _sent(answer: KeptAnswer, operation: Operation) -> Iterable[bytes] | Answer:
     """Send a short answer whole, a long one piece by piece."""
-    return answer if answer.size <= SENT_WHOLE else answer.pieces(operation, _MATCHES_A_PIECE)
+    return answer if answer.length <= SENT_WHOLE else answer.pieces(operation, _MATCHES_A_PIECE)
 
 
 def _at_length(
@@ -137,7 +138,7 @@ def _at_length(
     question: Question,
     search: Search,
     today: date,
-    keep: Callable[[list[bytes], int, Sequence[Slot]], object],
+    keep: Callable[[list[bytes], int, Sequence[Slot] | None], object],
 ) -> Iterator[bytes]:
     """Answer at length: so much at a time that nobody has to wait, and keep the answer when it is through."""
     runs = []
@@ -163,7 +164,7 @@ def _at_length(
             segments[-1] += mine[0]
             segments += mine[1:]
             if not left:
-                keep([*segments, end], status, ())
+                keep([*segments, end], status, None)
         yield sent
         if not left:
             return

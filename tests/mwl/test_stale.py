@@ -2,282 +2,201 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from datetime import date, datetime, time, timedelta
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
-import msgspec
 import pytest
+from changing import MAXIMUM_LENGTH, RULES, Change, World, answered, as_sent, changes, entries, questions
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import NOW, element, entry, keys
+from samples import entry, keys
 
-from dulproto import (
-    IMPLICIT_LE,
-    MODALITY_WORKLIST_FIND,
-    Answer,
-    CommandField,
-    CommandSet,
-    Message,
-    Operation,
-    PresentationContext,
-    ResponseTemplate,
-)
-from mwl.answers import CACHES_ARE_ON, AnswerCache
-from mwl.config import Config, from_table
-from mwl.item import Code, Entry, PatientIdentifier
-from mwl.scp import Provider
-from mwl.worklist import Worklist
+import dulproto
+from dulproto import MODALITY_WORKLIST_FIND as FIND
+from dulproto import Answer
+from mwl.answers import CACHES_ARE_ON
+from mwl.item import Entry
 
-MAXIMUM_LENGTH = 4096
-CALLERS = ("CT1", "MR1", "ANY")
-RULES: tuple[dict[str, Any], ...] = (
-    {},
-    {"matching": "statement", "datetime_matching": "independent"},
-    {"filter": {"days_back": 1, "days_ahead": 1}},
-    {"filter": {"status": ["SCHEDULED", "STARTED"], "modality": ["CT", "MR"], "location": ["R1"]}},
-    {"max_results": 2, "at_max_results": "out-of-resources"},
-    {"match_other_patient_ids": True, "primary_patient_id_issuer": "B"},
-    {"day_tolerance": 1, "strict": True},
-    {"ignore_accents": True, "lenient_pn": True, "character_set": "ISO_IR 192"},
-    {"wildcards_in_single_value_keys": True, "ae_key_ignore_case": False, "omit_ascii_character_set": True},
-    {"honour_matching_keys": False},
-    {"use_calling_as_station": True, "always_ff00": True},
-)
-
-
-def configuration(rules: dict[str, Any]) -> Config:
-    remote = {"title": "MR1", "filter": {"station_ae_title": ["CT1", "MR1"], "days_back": 0}, "character_set": "auto"}
-    return from_table({"ae": [{"title": "WORKLIST", **rules}], "remote": [remote]})
-
-
-def answered(provider: Provider, identifier: bytes, calling: str) -> tuple[tuple[bytes, int | None], Answer | None]:
-    """What is sent, with its final status, and the answer if it was given as a whole."""
-    context = PresentationContext(1, MODALITY_WORKLIST_FIND, IMPLICIT_LE)
-    template = ResponseTemplate(1, CommandField.C_FIND_RQ, MODALITY_WORKLIST_FIND, MAXIMUM_LENGTH)
-    command = CommandSet(command_field=CommandField.C_FIND_RQ, message_id=7)
-    message = Message(1, command, identifier)
-    operation = Operation(message, context, template, called_ae_title="WORKLIST", calling_ae_title=calling)
-    given = provider.find(operation)
-    if isinstance(given, Answer):
-        return _as_sent(given), given
-    assert isinstance(given, Iterable)
-    return (b"".join(given), operation.final_status), None
-
-
-def _as_sent(answer: Answer) -> tuple[bytes, int]:
-    return answer.encode(7), answer.status
-
-
-class World:
-    """A worklist that changes, and a provider that keeps what it may."""
-
-    def __init__(self, rules: dict[str, Any]) -> None:
-        self.entries: dict[tuple[str, str], Entry] = {}
-        self.now = NOW
-        self.config = configuration(rules)
-        self.worklist = Worklist()
-        self.provider = Provider(self.worklist, self.config, self._now)
-
-    def _now(self) -> datetime:
-        return self.now
-
-    def put(self, one: Entry) -> None:
-        self.entries[one.key] = one
-        self.worklist.put(one)
-
-    def any_entry(self, number: int) -> Entry | None:
-        return list(self.entries.values())[number % len(self.entries)] if self.entries else None
-
-    def anew(self) -> Provider:
-        """A provider with the same entries that has never been asked or changed."""
-        worklist = Worklist()
-        for one in self.entries.values():
-            worklist.put(one)
-        return Provider(worklist, self.config, self._now)
-
-
-# --- what changes, and what is asked ------------------------------------------------------------------------------
-
-
-def _touch(world: World, number: int, field: str, other: Entry) -> None:
-    """Give a field of an entry the value that another entry has in it."""
-    one = world.any_entry(number)
-    if one is not None:
-        name = next(name for name in Entry.__struct_fields__ if hasattr(getattr(one, name), field))
-        part = msgspec.structs.replace(getattr(one, name), **{field: getattr(getattr(other, name), field)})
-        world.put(msgspec.structs.replace(one, **{name: part}))
-
-
-def _put_again(world: World, number: int) -> None:
-    one = world.any_entry(number)
-    if one is not None:
-        world.put(msgspec.json.decode(msgspec.json.encode(one), type=Entry))
-
-
-def _remove(world: World, number: int) -> None:
-    one = world.any_entry(number)
-    if one is not None:
-        world.worklist.remove(one.key)
-        del world.entries[one.key]
-
-
-def _reload(world: World, rules: dict[str, Any]) -> None:
-    world.config = configuration(rules)
-    world.provider.use(world.config)
-
-
-def _later(world: World, hours: int) -> None:
-    world.now += timedelta(hours=hours)
-
-
-def _shrink_the_cache(world: World, size: int) -> None:
-    if CACHES_ARE_ON:
-        world.provider.answers = AnswerCache(size)
-
-
-Change = Callable[[World], None]
-
-
-def _bound(function: Callable[..., None], *arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Change]:
-    def bind(values: tuple[Any, ...]) -> Change:
-        return lambda world: function(world, *values)
-
-    return st.tuples(*arguments).map(bind)
-
-
-# Few values, so that most questions find something, and most changes change what is found.
-days = st.sampled_from([NOW.date() + timedelta(days=number) for number in (0, 0, 0, 1, 1, -1, 2)] + [None])
-entries = st.builds(
-    entry,
-    number=st.integers(1, 8),
-    name=st.sampled_from(("Doe^John", "DOE^JANE", "Döe^John", "Yamada^Tarou=山田^太郎", "")),
-    identifiers=st.sampled_from(((), ("1",), ("2",), ("1", "2"))).map(
-        lambda ids: tuple(PatientIdentifier(value, "AB"[place]) for place, value in enumerate(ids))
-    ),
-    birth_date=st.sampled_from((None, date(2024, 6, 6), date(2022, 7, 7))),  # another age tomorrow
-    accession_number=st.sampled_from(("", "1", "2", "1*")),
-    procedure_id=st.sampled_from(("1", "10")),
-    station_ae_titles=st.sampled_from((("CT1",), ("ct1",), ("MR1",), ("CT1", "MR1"), ())),
-    modality=st.sampled_from(("CT", "CT", "MR")),
-    location=st.sampled_from(("R1", "R1", "R2")),
-    start_date=days,
-    start_time=st.sampled_from((time(8), time(10), None)),
-    status=st.sampled_from(("SCHEDULED", "SCHEDULED", "SCHEDULED", "STARTED", "CANCELED")),
-    description=st.sampled_from(("", "CT head", "Schädel")),
-    patient_weight=st.sampled_from((70.0, None)),
-    protocol_codes=st.sampled_from(((), (Code("A", "X"),), (Code("A", "X"), Code("B", "X")))),
-)
-
-
-FIELDS = ("name", "identifiers", "accession_number", "procedure_id", "station_ae_titles", "modality", "location")
-FIELDS += ("start_date", "start_time", "status", "description", "patient_weight", "protocol_codes")
-numbers = st.integers(0, 7)
-changes = st.one_of(
-    _bound(World.put, entries),
-    _bound(_touch, numbers, st.sampled_from(FIELDS), entries),
-    _bound(_touch, numbers, st.sampled_from(FIELDS), entries),
-    _bound(_put_again, numbers),
-    _bound(_remove, numbers),
-    _bound(_later, st.sampled_from((1, 12, 24))),
-    _bound(_reload, st.sampled_from(RULES)),
-    _bound(_shrink_the_cache, st.sampled_from((0, 2000, 6000))),
-)
-STEP_KEYS = {
-    "ScheduledStationAETitle": ("CT1", "mr1", "C*", "CT1\\MR1"),
-    "Modality": ("CT", "MR", "CT\\MR", "?R"),
-    "ScheduledProcedureStepStartDate": (
-        "20240705",
-        "20240705-20240706",
-        "20240706-",
-        "-20240705",
-        "20240705\\20240707",
-    ),
-    "ScheduledProcedureStepStartTime": ("10", "0900-1030", "-10"),
-    "ScheduledProcedureStepLocation": ("R1", "r*"),
-    "ScheduledProcedureStepStatus": ("SCHEDULED",),
-    "ScheduledProcedureStepID": ("SPS1", "SPS*"),
-}
-ROOT_KEYS = {
-    "PatientName": ("doe^john", "Doe^*", "*j*", "=山田*", "doe^jane\\doe^john"),
-    "PatientID": ("1", "2", "1\\2", "1*"),
-    "IssuerOfPatientID": ("A",),
-    "AccessionNumber": ("1", "1*"),
-    "RequestedProcedureID": ("1", "*0"),
-    "StudyInstanceUID": ("1.2.3.1", "1.2.3.1\\1.2.3.2"),
-    "PatientWeight": ("70",),
-}
-RETURNED = ("PatientAge", "OtherPatientIDs", "PatientName")
-
-
-@st.composite
-def identifiers(draw: st.DrawFn) -> bytes:
-    """None, one or two keys with values, of every kind of matching, and some without."""
-    asked = draw(st.lists(st.sampled_from((*STEP_KEYS, *ROOT_KEYS)), max_size=2, unique=True))
-    step: dict[str, Any] = {
-        "Modality": "",
-        "ScheduledProcedureStepDescription": "",
-        "ScheduledProtocolCodeSequence": "",
+EVERYTHING = frozenset(range(3))
+some = st.one_of(st.just(EVERYTHING), st.frozensets(st.sampled_from(range(3))))  # or an answer misses a few changes
+histories = st.fixed_dictionaries(
+    {
+        "rules": st.sampled_from(RULES),
+        "first": st.lists(entries, min_size=2, max_size=6),
+        "asked": st.lists(questions, min_size=1, max_size=3),
+        "happening": st.lists(st.tuples(changes, some), max_size=25),
     }
-    step |= {keyword: draw(st.sampled_from(STEP_KEYS[keyword])) for keyword in asked if keyword in STEP_KEYS}
-    if draw(st.integers(0, 9)) == 0:
-        step["ScheduledProtocolCodeSequence"] = [{0x00080100: element("CodeValue", "A")}]
-    root = dict.fromkeys(draw(st.lists(st.sampled_from(RETURNED), unique=True)), "")
-    root |= {keyword: draw(st.sampled_from(ROOT_KEYS[keyword])) for keyword in asked if keyword in ROOT_KEYS}
-    return keys(step, **root)
+)
+more = settings(max_examples=250 if settings.default is None else max(250, settings.default.max_examples))
 
 
-questions = st.lists(st.tuples(identifiers(), st.sampled_from(CALLERS)), min_size=1, max_size=4)
-# Not every question is asked after every change: some answers are checked after many of them.
-steps = st.lists(st.tuples(changes, st.sets(st.integers(0, 3))), max_size=25)
-more = settings(max_examples=200 if settings.default is None else max(200, settings.default.max_examples))
+def nothing(world: World) -> None: ...
 
 
 # --- asked in memory ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("notes", "at_once", "whole", "candidates"), [(1 << 16, 100, 128 << 10, 1000), (3, 2, 600, 1000), (3, 2, 600, 3)]
-)
-def test_a_provider_that_has_lived_through_changes_answers_like_one_made_anew(
-    notes: int, at_once: int, whole: int, candidates: int
+def check(
+    rules: dict[str, Any],
+    first: list[Entry],
+    asked: list[tuple[bytes, str]],
+    happening: list[tuple[Change, frozenset[int]]],
 ) -> None:
-    """With hardly any room for notes, and with short answers taken for long ones, too."""
+    world = World(rules)
+    for one in first:
+        world.put(one)
+    held: dict[tuple[bytes, str], Answer] = {}
+    for change, wanted in ((nothing, EVERYTHING), *happening, (nothing, EVERYTHING)):
+        change(world)
+        for question in [asked[number] for number in wanted if number < len(asked)]:
+            expected, _ = answered(world.anew(), *question)
+            if question in held and held[question].is_good():  # as `dulproto` sends an answer it has learnt
+                assert as_sent(held[question]) == expected
+            sent, given = answered(world.provider, *question)
+            assert sent == expected
+            if given is not None:
+                held[question] = given
 
-    @more
-    @given(
-        rules=st.sampled_from(RULES),
-        first=st.lists(entries, min_size=3, max_size=12),
-        asked=questions,
-        happening=steps,
-    )
-    def check(
-        rules: dict[str, Any],
-        first: list[Entry],
-        asked: list[tuple[bytes, str]],
-        happening: list[tuple[Change, set[int]]],
-    ) -> None:
-        world = World(rules)
-        for one in first:
-            world.put(one)
-        held: dict[tuple[bytes, str], Answer] = {}
-        for change, wanted in ((lambda world: None, {0, 1, 2, 3}), *happening, (lambda world: None, {0, 1, 2, 3})):
-            change(world)
-            for question in [asked[number] for number in wanted if number < len(asked)]:
-                expected, _ = answered(world.anew(), *question)
-                if question in held and held[question].is_good():  # as `dulproto` sends an answer it has learnt
-                    assert _as_sent(held[question]) == expected
-                sent, given = answered(world.provider, *question)
-                assert sent == expected
-                if isinstance(given, Answer):
-                    held[question] = given
 
+@more
+@given(histories)
+def test_a_provider_that_has_lived_through_changes_answers_like_one_made_anew(history: dict[str, Any]) -> None:
+    check(**history)
+
+
+@more
+@given(histories, st.sampled_from((600, 1200, 1 << 20)), st.sampled_from((2, 1000)))
+def test_so_it_does_where_short_answers_count_as_long_ones_and_notes_fall_together(
+    history: dict[str, Any], sent_whole: int, candidates: int
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mwl.changes._NOTES", notes)
+        patch.setattr("mwl.changes._NOTES", 3)
         for module in ("mwl.answers", "mwl.scp"):
-            patch.setattr(f"{module}.MATCHES_AT_ONCE", at_once)
-            patch.setattr(f"{module}.SENT_WHOLE", whole)
+            patch.setattr(f"{module}.MATCHES_AT_ONCE", 2)
+            patch.setattr(f"{module}.SENT_WHOLE", sent_whole)
             patch.setattr(f"{module}.CANDIDATES_AT_ONCE", candidates)
         patch.setattr("mwl.scp._MATCHES_A_STEP", 1)
         patch.setattr("mwl.scp._MATCHES_A_PIECE", 2)
-        check()
+        check(**history)
+
+
+# --- asked over connections ---------------------------------------------------------------------------------------
+
+
+class Modality:
+    """A caller that reads what it is sent, byte by byte."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.association = dulproto.Association(is_requestor=True)
+
+    async def associate(self, calling: str) -> None:
+        rq = dulproto.AssociateRq(
+            dulproto.encode_ae_titles("WORKLIST", calling),
+            dulproto.propose(FIND, transfer_syntaxes=[dulproto.IMPLICIT_LE]),
+            dulproto.UserInformation(maximum_length=MAXIMUM_LENGTH),
+        )
+        self.association.request(rq)
+        self.association.transport_opened(0)
+        self.writer.write(self.association.data_to_send())
+        await self._pdu()
+
+    async def _pdu(self) -> tuple[bytes, list[Any]]:
+        header = await self.reader.readexactly(6)
+        pdu = header + await self.reader.readexactly(int.from_bytes(header[2:], "big"))
+        return pdu, self.association.receive_data(pdu, 0)
+
+    async def ask(self, identifier: bytes, message_id: int) -> bytes:
+        """Ask, and give all that comes up to the final response."""
+        command = dulproto.CommandSet(
+            command_field=dulproto.CommandField.C_FIND_RQ,
+            affected_sop_class_uid=FIND,
+            message_id=message_id,
+            priority=0,
+            command_data_set_type=0x0102,
+        )
+        self.writer.write(dulproto.encode_message(1, command, identifier, MAXIMUM_LENGTH))
+        received, is_final = b"", False
+        while not is_final:
+            pdu, events = await self._pdu()
+            received += pdu
+            is_final = any(not event.command.has_data_set for event in events)
+        return received
+
+
+@asynccontextmanager
+async def modality(server: dulproto.Server, calling: str) -> AsyncIterator[Modality]:
+    reader, writer = await asyncio.open_connection(*server.addresses[0])
+    made = Modality(reader, writer)
+    await made.associate(calling)
+    yield made
+    writer.close()
+    await writer.wait_closed()
+
+
+@asynccontextmanager
+async def serving(world: World) -> AsyncIterator[tuple[dulproto.Server, list[int]]]:
+    """A server, and the Message IDs of the requests that the provider has seen: the others were known."""
+    seen: list[int] = []
+
+    def find(operation: dulproto.Operation) -> Any:
+        seen.append(operation.message_id)
+        return world.provider.find(operation)
+
+    services = {FIND: {dulproto.CommandField.C_FIND_RQ: find}}
+    async with await dulproto.serve(services, port=0) as server:
+        yield server, seen
+
+
+async def check_over_connections(
+    rules: dict[str, Any],
+    first: list[Entry],
+    asked: list[tuple[bytes, str]],
+    happening: list[tuple[Change, frozenset[int]]],
+) -> None:
+    world = World(rules)
+    for one in first:
+        world.put(one)
+    async with serving(world) as (server, _), AsyncExitStack() as stack:
+        opened = {calling: await stack.enter_async_context(modality(server, calling)) for _, calling in asked}
+        for number, (change, wanted) in enumerate(((nothing, EVERYTHING), *happening, (nothing, EVERYTHING))):
+            change(world)
+            for identifier, calling in [asked[place] for place in wanted if place < len(asked)]:
+                (expected, _), _ = answered(world.anew(), identifier, calling, number)
+                assert await opened[calling].ask(identifier, number) == expected
+                async with modality(server, calling) as another:
+                    assert await another.ask(identifier, number) == expected
+
+
+@given(histories)
+def test_nothing_stale_is_sent_over_associations_old_and_new(history: dict[str, Any]) -> None:
+    asyncio.run(check_over_connections(**history))
+
+
+@pytest.mark.skipif(not CACHES_ARE_ON, reason="nothing is kept")
+async def test_a_change_of_what_many_ask_for_is_matched_once_and_known_to_all() -> None:
+    world = World({})
+    for number in range(4):
+        world.put(entry(number, modality="CT" if number < 2 else "MR"))
+    identifier = keys({"Modality": "CT"}, PatientName="")
+    callers = ("CT1", "CT2", "CT3")
+
+    async def all_ask(message_id: int) -> None:
+        (expected, _), _ = answered(world.anew(), identifier, "CT1", message_id)
+        for calling in callers:
+            async with modality(server, calling) as asking:
+                assert await asking.ask(identifier, message_id) == expected
+
+    async with serving(world) as (server, seen):
+        await all_ask(1)
+        assert seen == [1, 1, 1]
+        for number, changed in enumerate((entry(3, modality="MR", name="A"), entry(1, name="B"), entry(2, name="C"))):
+            world.put(changed)
+            await all_ask(2 + number)
+        world.now += timedelta(days=1)
+        await all_ask(7)
+        assert seen == [1, 1, 1]
