@@ -47,6 +47,10 @@ def test_what_cannot_be_read_does_not_hinder_a_message_of_the_same_control_id(si
     assert len(site.store.read(failed_messages)) == 1
 
 
+def test_what_cannot_be_read_says_why_when_it_is_taken_again(site: Site) -> None:
+    assert site.take(order().replace(b"MSH|^~\\&|", b"MSH|^^^^|")) == ("AR", ["102 MSH-2"])
+
+
 def late(site: Site, message: bytes) -> tuple[str, list[str]]:
     answer = site.feed.receive_now(message, is_late=True)
     return answer.code, [fault.text for fault in answer.faults]

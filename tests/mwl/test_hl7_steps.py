@@ -36,6 +36,26 @@ def test_order_numbers_of_two_systems_may_be_the_same(site: Site) -> None:
     assert len({entry.procedure.study_instance_uid for entry in site.entries}) == 2
 
 
+@pytest.mark.parametrize(
+    ("issuer", "status"),
+    [
+        ("ONE^1.2^ISO", "CANCELED"),
+        ("OTHER^1.2^ISO", "CANCELED"),
+        ("ONE", "CANCELED"),
+        ("^1.2^ISO", "CANCELED"),
+        ("", "CANCELED"),
+        ("ONE^1.3^ISO", "SCHEDULED"),
+        ("OTHER", "SCHEDULED"),
+    ],
+)
+def test_an_issuer_that_is_not_named_or_named_otherwise_is_not_held_against_a_number(
+    site: Site, issuer: str, status: str
+) -> None:
+    site.take(numbered("NW", "1", "ONE", "4711").replace(b"^ONE", b"^ONE^1.2^ISO"))
+    site.take(numbered("CA", "2", "ONE", "4711").replace(b"^ONE", f"^{issuer}".encode()))
+    assert site.entry.step.status == status
+
+
 def test_a_cancel_that_comes_first_does_not_bury_the_order_of_another_system(site: Site) -> None:
     site.take(numbered("CA", "1", "ONE", "4711"))
     site.take(numbered("NW", "2", "TWO", "4712"))
