@@ -169,20 +169,23 @@ class KeptAnswer(Answer):
         return self.cache is not None
 
     def pieces(self, operation: Operation, responses: int) -> Iterator[bytes]:
-        """Give the answer so many responses at a time, as it is now."""
-        message_id = operation.message_id.to_bytes(2, "little")
-        segments, status = self.segments, self.status
-        for start in range(0, len(segments), responses):
-            piece = message_id.join(segments[start : start + responses])
-            if start + responses < len(segments):
-                yield piece + message_id
-            else:
-                operation.final_status = status
-                yield piece
+        """Give the answer so many responses at a time, as it is now, whatever becomes of it before they are taken."""
+        return _pieces(self.segments, self.status, operation, responses)
 
     def drop(self) -> None:
         """Let go of the bytes."""
         self.cache, self.segments, self.slots = None, [], None
+
+
+def _pieces(segments: list[bytes], status: int, operation: Operation, responses: int) -> Iterator[bytes]:
+    message_id = operation.message_id.to_bytes(2, "little")
+    for start in range(0, len(segments), responses):
+        piece = message_id.join(segments[start : start + responses])
+        if start + responses < len(segments):
+            yield piece + message_id
+        else:
+            operation.final_status = status
+            yield piece
 
 
 def _values(conditions: Iterable[Condition]) -> int:

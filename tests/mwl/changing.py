@@ -94,7 +94,9 @@ class World:
         worklist = Worklist()
         for one in self.entries.values():
             worklist.put(one)
-        return Provider(worklist, self.config, self._now)
+        provider = Provider(worklist, self.config, self._now)
+        provider.source_is_down = self.provider.source_is_down
+        return provider
 
 
 # --- entries ------------------------------------------------------------------------------------------------------
@@ -158,6 +160,10 @@ def _reload(world: World, rules: dict[str, Any]) -> None:
     world.provider.use(world.config)
 
 
+def _lose_the_store(world: World, is_down: bool) -> None:
+    world.provider.source_is_down = is_down
+
+
 def _later(world: World, hours: int) -> None:
     world.now += timedelta(hours=hours)
 
@@ -188,6 +194,7 @@ changes = st.one_of(
     _bound(_put_again, numbers),
     _bound(_later, st.sampled_from((1, 12, 24))),
     _bound(_reload, st.sampled_from(RULES)),
+    _bound(_lose_the_store, st.booleans()),
     _bound(_limit_the_cache, st.sampled_from((0, 6000, 12_000, CACHED_BYTES))),
 )
 

@@ -249,6 +249,16 @@ def test_what_is_found_in_pieces_is_of_one_moment(monkeypatch: pytest.MonkeyPatc
     assert b"".join([*pieces, *given]) == expected
 
 
+def test_a_long_answer_that_is_replaced_before_it_is_sent_is_sent_as_it_was() -> None:
+    worklist = filled(MANY)
+    provider = Provider(worklist, config(), Clock())
+    expected = ask(provider, [])
+    given = provider.find(_operation([], 1, 16384))  # to a peer that does not read yet
+    worklist.remove(next(entry for entry in MANY if entry.step.status == "SCHEDULED").key)
+    assert ask(provider, []) != expected
+    assert b"".join(given) == expected  # type: ignore[arg-type]
+
+
 def test_a_long_answer_whose_entries_change_is_made_anew() -> None:
     worklist = filled(MANY)
     provider = Provider(worklist, config(), Clock())
