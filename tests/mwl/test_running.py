@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -14,9 +15,9 @@ import dulproto
 from mwl.config import Config, ConfigError, load
 from mwl.demo import sample_entries
 from mwl.item import Entry
-from mwl.replica import again_and_again
+from mwl.replica import Replica, again_and_again
 from mwl.server import Running, ready_line, running
-from mwl.store import Put, Remove
+from mwl.store import Put, Remove, Store
 
 TODAY = date(2026, 11, 24)
 [ENTRY] = sample_entries(1, TODAY)
@@ -92,6 +93,19 @@ async def test_a_longer_expiry_brings_entries_back(provider: Running, tmp_path: 
     config(tmp_path, CONFIGURATION.replace("expire_days = 10", "expire_days = 25"))
     await provider.reload()
     assert list(provider.worklist) == [on_day(-20)]
+
+
+def test_an_entry_that_is_removed_just_before_an_expiry_changes_does_not_stay(tmp_path: Path) -> None:
+    before, _ = config(tmp_path)
+    after, _ = config(tmp_path, CONFIGURATION.replace("expire_days = 10", "expire_days = 25"))
+    with closing(Store(before.store.path)) as store:
+        store.commit_now([Put(on_day(0)), Put(on_day(1))])
+        replica = Replica(before, store, noon)
+        replica.load()
+        store.commit_now([Remove(on_day(0).key)])
+        replica.put_in_force(after, {})
+        replica.follow()
+        assert list(replica.worklist) == [on_day(1)]
 
 
 async def test_a_reload_changes_the_titles_and_keeps_open_associations(provider: Running, tmp_path: Path) -> None:
