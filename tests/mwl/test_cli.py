@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from msgspec.structs import replace
 
 from mwl.cli import COMMANDS, main
 from mwl.config import from_table, load
@@ -120,6 +121,22 @@ def test_a_reader_that_goes_away_is_no_error_message(filled: Path) -> None:
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "S1"], ["export"]])
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_what_is_written_to_a_file_or_a_pipe_is_utf_8_whatever_the_locale_is(
+    folder: Path, command: list[str], encoding: str
+) -> None:
+    entry = replace(ENTRIES[0], patient=replace(ENTRIES[0].patient, name="Łukasz^Jürgen=洪"))
+    store = Store(folder / "worklist.db")
+    store.commit_now([Put(replace(entry, step=replace(entry.step, step_id="S1")))])
+    store.close()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": encoding}
+    program = [sys.executable, "-m", "mwl", *command]
+    done = subprocess.run(program, env=environment, cwd=folder, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "Łukasz^Jürgen" in done.stdout.decode("utf-8")
 
 
 @pytest.mark.parametrize("command", [["list"], ["show", "X"], ["export"], ["backup", "x.db"], ["check"]])
