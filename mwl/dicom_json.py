@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
@@ -12,7 +13,10 @@ from .attributes import ATTRIBUTES, CHILDREN, Attribute
 from .dataset import from_dataset, stored_level
 from .item import Entry, EntryError, Fault, dicom_text
 
-__all__ = ["checked_entry", "entry_from_json", "entry_to_json", "text_element"]
+__all__ = ["UNREADABLE", "checked_entry", "entry_from_json", "entry_to_json", "text_element"]
+
+# What msgspec raises for what is no JSON, for text that is no UTF-8, and for too many levels.
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 

@@ -27,7 +27,7 @@ from dulproto import (
 from .attributes import CHILDREN
 from .charset import CharacterSet, character_set, decode_text
 from .dataset import to_dataset
-from .dicom_json import checked_entry, entry_from_json, entry_to_json, text_element
+from .dicom_json import UNREADABLE, checked_entry, entry_from_json, entry_to_json, text_element
 from .item import Entry, EntryError, Fault
 
 __all__ = ["Source", "find_sources", "read_entries", "read_source", "write_json", "write_wl_file"]
@@ -64,16 +64,17 @@ def find_sources(paths: Iterable[Path]) -> Iterator[Source]:
     """Find where entries stand: in files, and in the worklist files of folders and of those in them."""
     for path in paths:
         for file in _files_of(path):
+            where = str(file).encode("utf-8", "backslashreplace").decode()  # a name may be bytes that are no text
             try:
                 content = file.read_bytes()
             except OSError as exc:
-                yield Source(str(file), fault=f"cannot be read: {exc.strerror}")
+                yield Source(where, fault=f"cannot be read: {exc.strerror}")
                 continue
             text = content.removeprefix(b"\xef\xbb\xbf")  # a byte order mark, as some editors write it
             if text.lstrip()[:1] in (b"{", b"["):
-                yield from _json_sources(str(file), text)
+                yield from _json_sources(where, text)
             else:
-                yield Source(str(file), content)
+                yield Source(where, content)
 
 
 def _files_of(path: Path) -> list[Path]:
@@ -90,7 +91,7 @@ def _json_sources(where: str, text: bytes) -> Iterator[Source]:
     if text.lstrip().startswith(b"["):
         try:
             parts = msgspec.json.decode(text, type=list[msgspec.Raw])
-        except msgspec.DecodeError as exc:
+        except UNREADABLE as exc:
             yield Source(where, fault=f"is no JSON: {exc}")
             return
         yield from (Source(f"{where}[{position}]", bytes(part), True) for position, part in enumerate(parts))
@@ -103,7 +104,7 @@ def _json_sources(where: str, text: bytes) -> Iterator[Source]:
 def _is_json(text: bytes) -> bool:
     try:
         msgspec.json.decode(text, type=msgspec.Raw)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return False
     return True
 
@@ -123,7 +124,7 @@ def read_source(source: Source) -> Entry:
         return _entry_from_dicom(source.content)
     try:
         raw = msgspec.json.decode(source.content)
-    except msgspec.DecodeError as exc:
+    except UNREADABLE as exc:
         raise EntryError((Fault("file", f"is no JSON: {exc}"),)) from exc
     return entry_from_json(raw)
 
@@ -183,17 +184,17 @@ def write_json(entries: Iterable[Entry], file: IO[str]) -> None:
 def write_wl_file(entry: Entry, folder: Path) -> Path:
     """Write an entry as a DICOM file `*.wl`, as DCMTK's and Orthanc's worklist providers read them.
 
-    The name is made of the entry's key, so that the same entry has the same file.
+    The name is made of the entry's key, so that the same entry has the same file, and no other one has it.
     """
     dataset = to_dataset(entry)
-    study_uid, step_id = entry.key
+    unique = uuid5(NAMESPACE_OID, "/".join(entry.key))
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.MediaStorageSOPClassUID = UID(MODALITY_WORKLIST_FIND)
-    dataset.file_meta.MediaStorageSOPInstanceUID = UID(f"2.25.{uuid5(NAMESPACE_OID, f'{study_uid}/{step_id}').int}")
+    dataset.file_meta.MediaStorageSOPInstanceUID = UID(f"2.25.{unique.int}")
     dataset.file_meta.TransferSyntaxUID = UID(EXPLICIT_LE)
     dataset.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     dataset.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", f"{study_uid}-{step_id}")
-    path = folder / f"{name}.wl"
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", "-".join(entry.key))
+    path = folder / f"{name}-{unique.hex[:8]}.wl"
     dataset.save_as(path, enforce_file_format=True)
     return path

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 from dulproto import EXPLICIT_LE
 
 from ..config import Config, ConfigError, Http
-from ..dicom_json import entry_from_json, entry_to_json
+from ..dicom_json import UNREADABLE, entry_from_json, entry_to_json
 from ..explain import explain
 from ..hosts import is_loopback
 from ..item import STATUSES, Entry, EntryError, Fault
@@ -165,7 +165,7 @@ def _check_size(size: int) -> None:
 def _decode(body: bytes, kind: Any = object) -> Any:
     try:
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+    except UNREADABLE as exc:
         raise HTTPException(400, f"the body is no JSON that can be read: {exc}") from None
 
 

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 from datetime import date, time
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -85,6 +87,16 @@ def test_an_entry_has_the_same_file_each_time(tmp_path: Path) -> None:
     before = first.read_bytes()
     assert write_wl_file(ENTRIES[0], tmp_path) == first
     assert first.read_bytes() == before
+
+
+def test_every_entry_has_a_file_of_its_own(tmp_path: Path) -> None:
+    ids = ["S/1", "S_1", "s_1", "S 1", "検査1", "検査2"]
+    entries = [replace(ENTRIES[0], step=replace(ENTRIES[0].step, step_id=step_id)) for step_id in ids]
+    paths = [write_wl_file(entry, tmp_path) for entry in entries]
+    assert len({str(path).lower() for path in paths}) == len(ids)  # some file systems do not tell S from s
+    assert sorted(outcome.step.step_id for outcome in read(tmp_path).values() if isinstance(outcome, Entry)) == (
+        sorted(ids)
+    )
 
 
 def test_nothing_is_written_as_an_empty_array() -> None:
@@ -218,6 +230,29 @@ def test_a_line_that_is_no_json_is_named_and_the_others_are_kept(tmp_path: Path)
     outcomes = list(read(tmp_path).values())
     assert outcomes[0] == ENTRIES[0]
     assert str(outcomes[1]).startswith("file is no JSON")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b'{"00100010": {"Value": ["M\xfcller"]}}', b'[{"00100010": {"Value": ["M\xfcller"]}}]', b"[" * 100_000]
+    + [b'{"00100010":' * 100_000, b'[{"00100010":' + b"[" * 100_000, b"{}\n" + b'{"00100010":' * 100_000],
+)
+def test_json_that_cannot_be_decoded_is_named_and_the_other_files_are_kept(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    (tmp_path / "b.json").write_text(json.dumps(entry_to_json(ENTRIES[0])))
+    *faults, kept = read(tmp_path).values()
+    assert kept == ENTRIES[0]
+    assert "file is no JSON" in str(faults[-1])
+
+
+def test_a_file_name_that_is_no_text_is_told_in_another_way(tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller.json")
+    try:
+        Path(path).write_text("{}")
+    except OSError:
+        pytest.skip("this file system has text only")
+    (where,) = read(tmp_path)
+    assert where == f"{tmp_path}/M\\udcfcller.json"
 
 
 @pytest.mark.parametrize("text", ["[1,", '{"00100010":', "{}", "[[]]", "[1]", '[{"00100010": 1}]'])
