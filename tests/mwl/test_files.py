@@ -234,8 +234,11 @@ def test_a_line_that_is_no_json_is_named_and_the_others_are_kept(tmp_path: Path)
 
 @pytest.mark.parametrize(
     "content",
-    [b'{"00100010": {"Value": ["M\xfcller"]}}', b'[{"00100010": {"Value": ["M\xfcller"]}}]', b"[" * 100_000]
-    + [b'{"00100010":' * 100_000, b'[{"00100010":' + b"[" * 100_000, b"{}\n" + b'{"00100010":' * 100_000],
+    [
+        *(b'{"00100010": {"Value": ["M\xfcller"]}}', b'[{"00100010": {"Value": ["M\xfcller"]}}]'),
+        *(b"[" * 100_000, b'{"00100010":' * 100_000),
+        *(b'[{"00100010":' + b"[" * 100_000, b"{}\n" + b'{"00100010":' * 100_000),
+    ],
 )
 def test_json_that_cannot_be_decoded_is_named_and_the_other_files_are_kept(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.json").write_bytes(content)
