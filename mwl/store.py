@@ -225,6 +225,8 @@ class StoreReader:
                 os.fsync(file.fileno())
             unfinished.rename(target)
         except (apsw.Error, OSError) as exc:
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
             raise StoreError(f"{target} cannot be written: {exc}") from exc
 
     def close(self) -> None:
@@ -308,7 +310,11 @@ def _write_group(connection: apsw.Connection, group: list[_Commit]) -> None:
     except apsw.Error as exc:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        outcomes = [StoreWriteError(f"the store cannot be written: {exc}")] * len(group)
+        # SQLite has rolled back by itself where the disk is full; the complaints about that hide the reason.
+        reason = exc
+        while isinstance(reason.__context__, apsw.Error):
+            reason = reason.__context__
+        outcomes = [StoreWriteError(f"the store cannot be written: {reason}")] * len(group)
     for commit, outcome in zip(group, outcomes, strict=True):
         if isinstance(outcome, Exception):
             commit.done.set_exception(outcome)

@@ -286,7 +286,7 @@ def test_a_full_disk_refuses_the_commit_and_harms_nothing_that_was_kept(store: S
 
     store.commit_now([Put(entry(1))])
     store.commit_now([Decide(fill)])
-    with pytest.raises(StoreWriteError, match="cannot be written"):
+    with pytest.raises(StoreWriteError, match="cannot be written: database or disk is full"):
         store.commit_now([Put(entry(number)) for number in range(2, 2000)])
     assert entries_of(store) == [entry(1)]
     store.commit_now([Decide(lambda connection: connection.pragma("max_page_count", 2**30) and [])])
@@ -305,6 +305,20 @@ def test_a_backup_is_a_store_with_all_that_was_there(store: Store, tmp_path: Pat
     assert copy.revision() == 3
     assert copy.commit_now([Put(entry(4))]) == 4
     copy.close()
+
+
+def test_a_backup_that_fails_leaves_nothing_on_the_disk(store: Store, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    store.commit_now([Put(entry(1))])
+    (tmp_path / "backups").mkdir()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))
+    try:
+        with pytest.raises(StoreError, match="cannot be written"):
+            store.backup(tmp_path / "backups" / "backup.db")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / "backups").iterdir()) == []
 
 
 def test_a_backup_never_overwrites(store: Store, tmp_path: Path) -> None:
