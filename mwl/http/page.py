@@ -51,16 +51,16 @@ def render_page(running: Running, report: Report, parameters: Parameters) -> tup
         parameters = [("from", today), ("to", today)]
     given = dict(parameters)
     keys = _query_parameters(parameters)
-    offset = int(given.get("offset", "")) if given.get("offset", "").isdecimal() else 0
-    status, total, shown = 200, 0, 0
+    status, total, offset, shown = 200, 0, 0, 0
     try:
-        listing = decode_listing([*keys, ("limit", str(ROWS)), ("offset", str(offset))], running.config)
+        own = [("limit", str(ROWS)), ("offset", given.get("offset", ""))]
+        listing = decode_listing([*keys, *own], running.config)
     except ListingError as exc:
         status = 422
         entries = _note("These keys cannot be used:", map(str, exc.faults), "bad")
     else:
         total, slots = find(listing, running.worklist, now)
-        shown = len(slots)
+        offset, shown = listing.offset, len(slots)
         rows = (_row(slot.entry) for slot in slots)
         entries = _table(_HEADINGS, rows) if slots else _why_empty(running, listing, now)
     config = running.config

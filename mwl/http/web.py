@@ -67,7 +67,7 @@ def refusal(scope: Scope, token: str) -> JSONResponse | None:
     if not token and not _names_this_machine(host):
         return problem(403, f"{host or 'no host'} is not served: call 127.0.0.1 or localhost")
     origin = headers.get("origin")
-    if origin and scope["method"] not in _SAFE_METHODS and urlsplit(origin).netloc != host:
+    if origin and scope["method"] not in _SAFE_METHODS and origin.partition("://")[2] != host:
         return problem(403, f"web pages of {origin} may not change anything here")
     return None
 

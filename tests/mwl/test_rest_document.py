@@ -290,6 +290,13 @@ async def test_an_empty_page_says_why(provider: Running, http: httpx.AsyncClient
     assert "no entry has ScheduledProcedureStepSequence/ScheduledStationAETitle" in text
 
 
+@pytest.mark.parametrize("offset", ["-1", "x", "9" * 5000, "\u0663"])
+async def test_a_page_that_there_is_not_is_a_fault(http: httpx.AsyncClient, offset: str) -> None:
+    answer = await http.get("/", params={"offset": offset})
+    assert answer.status_code == 422
+    assert "offset is no number" in answer.text
+
+
 async def test_keys_that_cannot_be_used_are_named_on_the_page(http: httpx.AsyncClient) -> None:
     answer = await http.get("/?from=tomorrow&remote=CT2")
     assert answer.status_code == 422
