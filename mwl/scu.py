@@ -28,9 +28,9 @@ class Address(msgspec.Struct, frozen=True):
     def decode(cls, text: str) -> Address:
         """Read an address; raises ValueError that says what is wanted."""
         match = re.fullmatch(r"(?:(.+)@)?(\[[0-9A-Fa-f:.]+\]|[^:@\s]+)(?::(\d{1,5}))?", text)
-        if not match:
+        title, host, port = match.groups() if match else ("", "", "")
+        if not host or (port and not 0 < int(port) < 65536):
             raise ValueError(f"{text!r}: TITLE@HOST:PORT is wanted, as in WORKLIST@127.0.0.1:11112")
-        title, host, port = match.groups()
         if title:
             dulproto.check_ae_title(title)
         return cls(host.strip("[]"), int(port or 11112), title or "WORKLIST")

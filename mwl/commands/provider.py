@@ -47,7 +47,9 @@ def run_serve(options: argparse.Namespace) -> int:
 
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--entries", type=int, default=200, metavar="N", help="sample entries (default: %(default)s)")
+    parser.add_argument(
+        "--entries", type=_count, default=200, metavar="N", help="sample entries (default: %(default)s)"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=11112, help="DICOM port, 0 for any (default: %(default)s)")
     parser.add_argument(
@@ -58,6 +60,12 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_logging(parser)
     parser.set_defaults(run=run_demo)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of entries")
+    return int(text)
 
 
 def run_demo(options: argparse.Namespace) -> int:

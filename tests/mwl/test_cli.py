@@ -66,7 +66,9 @@ def stored(folder: Path) -> dict[tuple[str, str], str]:
 # --- the command itself -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arguments", [[], ["lst"], ["list", "--colour"], ["import"], ["show"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["lst"], ["list", "--colour"], ["import"], ["show"], ["demo", "--entries", "-1"]]
+)
 def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)

@@ -36,7 +36,7 @@ def test_an_address_is_title_host_and_port(text: str, address: Address) -> None:
     assert Address.decode(text) == address
 
 
-@pytest.mark.parametrize("text", ["", "WL@", "host:port", "a b"])
+@pytest.mark.parametrize("text", ["", "WL@", "host:port", "host:0", "host:65536", "a b"])
 def test_a_wrong_address_says_what_is_wanted(text: str) -> None:
     with pytest.raises(ValueError, match="TITLE@HOST:PORT"):
         Address.decode(text)
