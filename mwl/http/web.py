@@ -18,10 +18,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import h11
 import uvicorn
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import MwlError
 from ..hosts import host_fault, is_loopback
@@ -34,6 +36,8 @@ logger = logging.getLogger("mwl")
 _OPEN: Final = frozenset({"/healthz", "/readyz"})
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _CONNECTIONS: Final = 200  # more are answered 503: each may hold a body in memory
+HEAD_SECONDS: Final = 10.0  # from a connection, or the first byte, to the whole head of a request
+IDLE_SECONDS: Final = 5  # of a connection between two requests
 _END_SECONDS: Final = 5  # for answers that are under way when the provider ends
 
 
@@ -145,6 +149,31 @@ def _peer(scope: Scope) -> str:
 # --- the listener -------------------------------------------------------------------------------------------------
 
 
+class _Connection(H11Protocol):
+    """Close a connection that sends no request: some of them would keep all others out for ever.
+
+    uvicorn itself looks only after an answer, and then waits for a single byte.
+    """
+
+    _closing: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def _watch(self) -> None:
+        if self.conn.their_state is not h11.IDLE:  # the head of a request has come
+            if self._closing is not None:
+                self._closing.cancel()
+                self._closing = None
+        elif self._closing is None:
+            self._closing = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+
 def _is_no_failure(record: logging.LogRecord) -> bool:
     return record.levelno < logging.ERROR  # `guarded` logs what fails, without the text of the exception
 
@@ -160,6 +189,7 @@ async def listening(app: ASGIApp, host: str, port: int) -> AsyncIterator[tuple[s
     logging.getLogger("uvicorn.error").addFilter(_is_no_failure)
     config = uvicorn.Config(
         app,
+        http=_Connection,
         lifespan="off",
         ws="none",
         log_config=None,
@@ -167,6 +197,7 @@ async def listening(app: ASGIApp, host: str, port: int) -> AsyncIterator[tuple[s
         server_header=False,
         proxy_headers=False,
         limit_concurrency=_CONNECTIONS,
+        timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=_END_SECONDS,
     )
     config.load()

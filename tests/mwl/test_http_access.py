@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 import httpx
 import pytest
 from samples import entry
+from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 from test_rest import CONFIGURATION, calling, keep, noon
 
 from mwl.config import from_table, load
 from mwl.dicom_json import entry_to_json
+from mwl.http import web
 from mwl.http.rest import token_in_force
 from mwl.http.web import ListenError, guarded, listening, refusal
 from mwl.server import Running, running
@@ -200,6 +203,35 @@ async def test_an_address_in_use_is_named() -> None:
     async with listening(nothing, "127.0.0.1", 0) as (host, port):
         with pytest.raises(ListenError, match=rf"HTTP on 127.0.0.1 port {port}: .*in use"):
             await listening(nothing, host, port).__aenter__()
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: 127", b"%s", b"%sGET / HT"])
+async def test_a_connection_that_asks_for_nothing_is_closed(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    monkeypatch.setattr(web, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(web, "IDLE_SECONDS", 0.05)
+    request = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+    async with listening(JSONResponse({}), "127.0.0.1", 0) as (host, port):
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(sent.replace(b"%s", request))
+        async with asyncio.timeout(30):
+            answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 200 OK") == (b"%s" in sent)
+        writer.close()
+
+
+async def test_an_answer_may_take_longer_than_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "HEAD_SECONDS", 0.01)
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        loop = asyncio.get_running_loop()
+        later = loop.create_future()
+        loop.call_later(0.05, later.set_result, None)
+        await later
+        await JSONResponse({})(scope, receive, send)
+
+    async with listening(slow, "127.0.0.1", 0) as (host, port), httpx.AsyncClient() as client:
+        assert (await client.get(f"http://{host}:{port}/")).status_code == 200
 
 
 # --- reload and readiness -----------------------------------------------------------------------------------------
