@@ -110,7 +110,9 @@ def open_file(path: Path, *, create: bool) -> apsw.Connection:
         if version < len(MIGRATIONS):
             _migrate(connection)
     except apsw.CantOpenError as exc:
-        raise StoreError(f"{path} cannot be opened: {'is its folder there?' if create else 'no such file'}") from exc
+        missing = "is its folder there?" if create else "no such file"
+        reason = "may this user read and write it, and its folder?" if path.exists() else missing
+        raise StoreError(f"{path} cannot be opened: {reason}") from exc
     except apsw.NotADBError as exc:
         raise StoreError(f"{path} is not a worklist store") from exc
     except apsw.Error as exc:

@@ -43,6 +43,7 @@ Key = tuple[str, str]
 T = TypeVar("T")
 
 _GROUP: Final = 256  # commits that share one transaction, and so one fsync
+_TAKEN_AWAY: Final = "the store was moved, removed or replaced while in use: restart what uses it"
 
 
 class StoreWriteError(StoreError):
@@ -289,16 +290,29 @@ class _Commit(msgspec.Struct, frozen=True):
 
 def _write(connection: apsw.Connection, queue: SimpleQueue[_Commit | None]) -> None:
     """Commit until None comes, as many of the waiting commits at a time as there are."""
+    opened = _identity(connection)
     going_on = True
     while going_on:
         group = [queue.get()]
         while len(group) < _GROUP and not queue.empty():
             group.append(queue.get())
         going_on = None not in group
-        _write_group(
-            connection, [commit for commit in group if commit and commit.done.set_running_or_notify_cancel()]
-        )
+        commits = [commit for commit in group if commit and commit.done.set_running_or_notify_cancel()]
+        if _identity(connection) == opened:
+            _write_group(connection, commits)
+        else:  # nobody would open the file again that it went to
+            for commit in commits:
+                commit.done.set_exception(StoreWriteError(_TAKEN_AWAY))
     connection.close()
+
+
+def _identity(connection: apsw.Connection) -> tuple[int, int] | None:
+    """Tell which file is there now, where the store was opened; None if there is none."""
+    try:
+        status = os.stat(connection.filename)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _write_group(connection: apsw.Connection, group: list[_Commit]) -> None:

@@ -293,6 +293,28 @@ def test_a_full_disk_refuses_the_commit_and_harms_nothing_that_was_kept(store: S
     assert store.commit_now([Put(entry(2))]) == 2
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a file in use cannot be moved there")
+@pytest.mark.parametrize("replaced", [False, True])
+def test_nothing_is_acknowledged_that_goes_to_a_file_that_was_taken_away(
+    store: Store, path: Path, tmp_path: Path, replaced: bool
+) -> None:
+    store.commit_now([Put(entry(1))])
+    store.backup(tmp_path / "backup.db")
+    path.rename(tmp_path / "aside.db")
+    if replaced:
+        (tmp_path / "backup.db").rename(path)
+    with pytest.raises(StoreWriteError, match="moved, removed or replaced"):
+        store.commit_now([Put(entry(2))])
+    (tmp_path / "aside.db").replace(path)
+    assert store.commit_now([Put(entry(2))]) == 2
+
+
+def test_a_path_that_is_no_file_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    for open_it in (Store, StoreReader):
+        with pytest.raises(StoreError, match="may this user read and write it"):
+            open_it(tmp_path)
+
+
 # --- backup, versions, foreign files ------------------------------------------------------------------------------
 
 
