@@ -135,10 +135,11 @@ def decode_text(raw: bytes, declared: CharacterSet | None, default: CharacterSet
     except UnicodeDecodeError:
         utf_8 = ""
     escaped = b"\x1b" in raw
+    plain = "" if escaped else utf_8
     if declared is None:
-        return (utf_8 if utf_8 and not escaped else _decode(raw, default),)
+        return (plain or _decode(raw, default),)
     if declared.codecs in (("ascii",), ("utf_8",)) or (declared.codecs[0] == "ascii" and not escaped):
-        return (utf_8 if utf_8 and not escaped else _decode(raw, _beyond_ascii(declared)),)
+        return (plain or _decode(raw, _beyond_ascii(declared)),)
     text = _decode(raw, declared)
     return (text, utf_8) if declared == LATIN_1 and utf_8 else (text,)
 
@@ -182,7 +183,12 @@ def encode_text(text: str, target: CharacterSet, *, transliterate: bool = True) 
 
 def can_encode(text: str, target: CharacterSet, *, transliterate: bool = True) -> bool:
     """Tell whether text can be encoded without a single `?`."""
-    return None not in _write(text, _encoder(target), transliterate)
+    encode = _encoder(target)
+    try:
+        encode(text)
+    except UnicodeEncodeError:
+        return None not in _write(text, encode, transliterate)
+    return True
 
 
 @lru_cache(maxsize=256)
