@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Generator
 
 import pytest
@@ -15,6 +16,12 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+
+# pynetdicom puts programs with the names of DCMTK's beside Python's: an activated environment would find those first.
+_BESIDE_PYTHON = os.path.dirname(sys.executable)
+os.environ["PATH"] = os.pathsep.join(
+    folder for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if folder != _BESIDE_PYTHON
+)
 
 DCMTK = ("findscu", "echoscu", "wlmscpfs", "dump2dcm", "dcmdump")
 
